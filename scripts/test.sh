@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Runs all tests of both modules and ends with a count of skips.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CGO_ENABLED=0
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+
+status=0
+run() { # dir, packages...
+  local dir=$1; shift
+  (cd "$dir" && go test -shuffle=on -count=1 -timeout 15m -v "$@" 2>&1) >>"$out" || status=1
+}
+
+go build -trimpath -o bin/nomadlite .
+run . ./...
+NOMADLITE_BIN=$PWD/bin/nomadlite run e2e -p 1 ./...
+
+grep -E '^(ok|FAIL|panic:|\?.*no test files)' "$out" | grep -v 'no test files' || true
+if ((status)); then
+  echo
+  echo "---- failures"
+  grep -nE '^\s*--- FAIL' "$out" || true
+  # The lines around each failure, and everything of a package that broke.
+  awk '/^=== (RUN|CONT|NAME)/{next} /--- FAIL|FAIL\t|panic:|Error|_test.go:[0-9]+:/{print}' "$out" | head -n 200
+fi
+passed=$(grep -cE '^\s*--- PASS' "$out" || true)
+failed=$(grep -cE '^\s*--- FAIL' "$out" || true)
+skipped=$(grep -cE '^\s*--- SKIP' "$out" || true)
+if ((skipped)); then
+  echo "---- skipped, with reasons"
+  grep -A1 -E '^\s*--- SKIP' "$out" | grep -v '^--$' || true
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+exit $status
