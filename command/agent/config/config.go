@@ -1,0 +1,472 @@
+// Package config is the agent's configuration: one struct decoded by tags from
+// HCL and JSON files, directories, flags and the environment, in that order.
+//
+// A key that this build cannot honour is never silently dropped: harmless ones
+// are accepted with a warning, all others are refused by name and position.
+// The keys and defaults are the public contract's.
+package config
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sort"
+	"strings"
+	"time"
+)
+
+// Config is everything an agent can be told. The hcl tags are the names in
+// configuration files; in JSON (agent self) the Go names are served.
+type Config struct {
+	Region             string            `hcl:"region"`
+	Datacenter         string            `hcl:"datacenter"`
+	NodeName           string            `hcl:"name"`
+	DataDir            string            `hcl:"data_dir"`
+	BindAddr           string            `hcl:"bind_addr"`
+	Ports              Ports             `hcl:"ports"`
+	Addresses          Addresses         `hcl:"addresses"`
+	Advertise          Addresses         `hcl:"advertise"`
+	LogLevel           string            `hcl:"log_level"`
+	LogJSON            bool              `hcl:"log_json"`
+	LogIncludeLocation bool              `hcl:"log_include_location"`
+	EnableDebug        bool              `hcl:"enable_debug"`
+	LeaveOnInterrupt   bool              `hcl:"leave_on_interrupt"`
+	LeaveOnTerminate   bool              `hcl:"leave_on_terminate"`
+	PluginDir          string            `hcl:"plugin_dir"`
+	HTTPHeaders        map[string]string `hcl:"http_api_response_headers"`
+	Limits             Limits            `hcl:"limits"`
+	Server             Server            `hcl:"server"`
+	Client             Client            `hcl:"client"`
+	Plugins            map[string]Plugin `hcl:"plugin"`
+	Telemetry          Telemetry         `hcl:"telemetry"`
+	UI                 UI                `hcl:"ui"`
+
+	// DevMode keeps everything in memory and temporary folders, and makes one
+	// process server and client.
+	DevMode bool `hcl:"-"`
+	// Files are the configuration files that were read, in order.
+	Files []string `hcl:"-"`
+}
+
+// Ports of the three listeners; 0 takes any free port.
+type Ports struct {
+	HTTP int `hcl:"http"`
+	RPC  int `hcl:"rpc"`
+	Serf int `hcl:"serf"`
+}
+
+// Addresses of the three listeners, as bound or as advertised.
+type Addresses struct {
+	HTTP string `hcl:"http"`
+	RPC  string `hcl:"rpc"`
+	Serf string `hcl:"serf"`
+}
+
+// Limits protect the agent from its callers; 0 turns one off.
+type Limits struct {
+	HTTPSHandshakeTimeout     time.Duration `hcl:"https_handshake_timeout"`
+	HTTPMaxConnsPerClient     int           `hcl:"http_max_conns_per_client"`
+	RPCHandshakeTimeout       time.Duration `hcl:"rpc_handshake_timeout"`
+	RPCMaxConnsPerClient      int           `hcl:"rpc_max_conns_per_client"`
+	HTTPMaxConcurrentBlocking int           `hcl:"-"`
+}
+
+// Server configures the server role.
+type Server struct {
+	Enabled                bool          `hcl:"enabled"`
+	BootstrapExpect        int           `hcl:"bootstrap_expect"`
+	DataDir                string        `hcl:"data_dir"`
+	NumSchedulers          *int          `hcl:"num_schedulers"`
+	EnabledSchedulers      []string      `hcl:"enabled_schedulers"`
+	HeartbeatGrace         time.Duration `hcl:"heartbeat_grace"`
+	MinHeartbeatTTL        time.Duration `hcl:"min_heartbeat_ttl"`
+	MaxHeartbeatsPerSecond float64       `hcl:"max_heartbeats_per_second"`
+	FailoverHeartbeatTTL   time.Duration `hcl:"failover_heartbeat_ttl"`
+	NodeGCThreshold        time.Duration `hcl:"node_gc_threshold"`
+	JobGCInterval          time.Duration `hcl:"job_gc_interval"`
+	JobGCThreshold         time.Duration `hcl:"job_gc_threshold"`
+	EvalGCThreshold        time.Duration `hcl:"eval_gc_threshold"`
+	BatchEvalGCThreshold   time.Duration `hcl:"batch_eval_gc_threshold"`
+	DeploymentGCThreshold  time.Duration `hcl:"deployment_gc_threshold"`
+	JobDefaultPriority     int           `hcl:"job_default_priority"`
+	JobMaxPriority         int           `hcl:"job_max_priority"`
+	JobMaxCount            int           `hcl:"job_max_count"`
+	JobMaxSourceSize       string        `hcl:"job_max_source_size"`
+	JobTrackedVersions     int           `hcl:"job_tracked_versions"`
+	RaftSnapshotThreshold  int           `hcl:"raft_snapshot_threshold"`
+	RaftSnapshotInterval   time.Duration `hcl:"raft_snapshot_interval"`
+	RaftTrailingLogs       int           `hcl:"raft_trailing_logs"`
+}
+
+// Client configures the client role.
+type Client struct {
+	Enabled           bool              `hcl:"enabled"`
+	StateDir          string            `hcl:"state_dir"`
+	AllocDir          string            `hcl:"alloc_dir"`
+	Servers           []string          `hcl:"servers"`
+	NodeClass         string            `hcl:"node_class"`
+	NodePool          string            `hcl:"node_pool"`
+	Meta              map[string]string `hcl:"meta"`
+	Options           map[string]string `hcl:"options"`
+	NetworkInterface  string            `hcl:"network_interface"`
+	NetworkSpeed      int               `hcl:"network_speed"`
+	CPUTotalCompute   int               `hcl:"cpu_total_compute"`
+	MemoryTotalMB     int               `hcl:"memory_total_mb"`
+	DiskTotalMB       int               `hcl:"disk_total_mb"`
+	DiskFreeMB        int               `hcl:"disk_free_mb"`
+	Reserved          Reserved          `hcl:"reserved"`
+	MinDynamicPort    int               `hcl:"min_dynamic_port"`
+	MaxDynamicPort    int               `hcl:"max_dynamic_port"`
+	MaxKillTimeout    time.Duration     `hcl:"max_kill_timeout"`
+	GCInterval        time.Duration     `hcl:"gc_interval"`
+	GCParallel        int               `hcl:"gc_parallel_destroys"`
+	GCDiskThreshold   float64           `hcl:"gc_disk_usage_threshold"`
+	GCInodeThreshold  float64           `hcl:"gc_inode_usage_threshold"`
+	GCMaxAllocs       int               `hcl:"gc_max_allocs"`
+	NodeMaxAllocs     int               `hcl:"node_max_allocs"`
+	DisableRemoteExec bool              `hcl:"disable_remote_exec"`
+	CgroupParent      string            `hcl:"cgroup_parent"`
+	DefaultIneligible bool              `hcl:"default_ineligible"`
+}
+
+// Reserved is withheld from scheduling.
+type Reserved struct {
+	CPU           int    `hcl:"cpu"`
+	Cores         string `hcl:"cores"`
+	MemoryMB      int    `hcl:"memory"`
+	DiskMB        int    `hcl:"disk"`
+	ReservedPorts string `hcl:"reserved_ports"`
+}
+
+// Plugin configures one driver plugin; Config goes to it as it is.
+type Plugin struct {
+	Args   []string       `hcl:"args"`
+	Config map[string]any `hcl:"config"`
+}
+
+// Telemetry configures metrics.
+type Telemetry struct {
+	CollectionInterval         time.Duration `hcl:"collection_interval"`
+	InMemoryCollectionInterval time.Duration `hcl:"in_memory_collection_interval"`
+	InMemoryRetentionPeriod    time.Duration `hcl:"in_memory_retention_period"`
+	PrometheusMetrics          bool          `hcl:"prometheus_metrics"`
+	PublishAllocationMetrics   bool          `hcl:"publish_allocation_metrics"`
+	PublishNodeMetrics         bool          `hcl:"publish_node_metrics"`
+	DisableHostname            bool          `hcl:"disable_hostname"`
+	UseNodeName                bool          `hcl:"use_node_name"`
+}
+
+// UI configures the web interface and the command line's hints.
+type UI struct {
+	Enabled      bool `hcl:"enabled"`
+	ShowCLIHints bool `hcl:"show_cli_hints"`
+}
+
+// harmless keys change nothing that a user could miss here.
+var harmless = set(
+	"disable_update_check", "disable_anonymous_signature", "consul", "vault", "reporting",
+	"server.raft_multiplier", "server.raft_protocol", "server.raft_boltdb", "server.rejoin_after_leave",
+	"client.no_host_uuid", "client.cpu_disable_dmidecode", "server.plan_apply_pipeline", "client.nomad_service_discovery",
+	"telemetry.disable_dispatched_job_summary_metrics",
+	"telemetry.disable_rpc_rate_metrics_labels", "telemetry.disable_allocation_hook_metrics",
+	"telemetry.disable_quota_utilization_metrics",
+)
+
+// notBuilt keys are the contract's, and would be missed.
+var notBuilt = set(
+	"acl", "tls", "audit", "sentinel", "keyring", "autopilot", "rpc", "eventlog", "enable_syslog", "syslog_facility",
+	"log_file", "log_rotate_duration", "log_rotate_bytes", "log_rotate_max_files",
+	"client.server_join", "server.server_join", "server.encrypt", "server.start_join", "server.retry_join", "server.retry_max", "server.retry_interval",
+	"server.authoritative_region", "server.default_scheduler_config", "server.plan_rejection_tracker",
+	"server.enable_event_broker", "server.event_buffer_size", "server.search", "server.raft_logstore",
+	"server.oidc_issuer", "server.client_introduction", "server.start_timeout", "server.log_file",
+	"client.chroot_env", "client.host_volume", "client.host_volumes_dir", "client.host_volume_plugin_dir",
+	"client.common_plugin_dir", "client.host_network", "client.cni_path", "client.cni_config_dir",
+	"client.bridge_network_name", "client.bridge_network_subnet", "client.bridge_network_subnet_ipv6",
+	"client.bridge_network_hairpin_mode", "client.template", "client.artifact", "client.drain_on_shutdown",
+	"client.users", "client.fingerprint", "client.log_file", "client.reservable_cores",
+	"client.preferred_address_family", "client.alloc_mounts_dir", "client.gc_volumes_on_node_gc",
+	"client.bind_wildcard_default_host_network", "client.client_min_port", "client.client_max_port",
+	"telemetry.statsite_address", "telemetry.statsd_address", "telemetry.datadog_address", "telemetry.datadog_tags",
+	"telemetry.prefix_filter", "telemetry.filter_default",
+)
+
+func set(keys ...string) map[string]bool {
+	m := make(map[string]bool, len(keys))
+	for _, k := range keys {
+		m[k] = true
+	}
+	return m
+}
+
+// Default is the configuration of an agent that was told nothing.
+func Default() *Config {
+	return &Config{
+		Region:     "global",
+		Datacenter: "dc1",
+		BindAddr:   "0.0.0.0",
+		Ports:      Ports{HTTP: 4646, RPC: 4647, Serf: 4648},
+		LogLevel:   "INFO",
+		Limits: Limits{
+			HTTPSHandshakeTimeout: 5 * time.Second,
+			HTTPMaxConnsPerClient: 100,
+			RPCHandshakeTimeout:   5 * time.Second,
+			RPCMaxConnsPerClient:  100,
+		},
+		Server: Server{
+			HeartbeatGrace:         10 * time.Second,
+			MinHeartbeatTTL:        10 * time.Second,
+			MaxHeartbeatsPerSecond: 50,
+			FailoverHeartbeatTTL:   5 * time.Minute,
+			NodeGCThreshold:        24 * time.Hour,
+			JobGCInterval:          5 * time.Minute,
+			JobGCThreshold:         4 * time.Hour,
+			EvalGCThreshold:        time.Hour,
+			BatchEvalGCThreshold:   24 * time.Hour,
+			DeploymentGCThreshold:  time.Hour,
+			JobDefaultPriority:     50,
+			JobMaxPriority:         100,
+			JobMaxCount:            50000,
+			JobMaxSourceSize:       "1M",
+			JobTrackedVersions:     6,
+			RaftSnapshotThreshold:  100000,
+			RaftSnapshotInterval:   2 * time.Minute,
+			RaftTrailingLogs:       10240,
+		},
+		Client: Client{
+			NodePool:         "default",
+			MinDynamicPort:   20000,
+			MaxDynamicPort:   32000,
+			MaxKillTimeout:   30 * time.Second,
+			GCInterval:       time.Minute,
+			GCParallel:       2,
+			GCDiskThreshold:  80,
+			GCInodeThreshold: 70,
+			GCMaxAllocs:      50,
+			CgroupParent:     "nomad.slice",
+		},
+		Telemetry: Telemetry{
+			CollectionInterval:         time.Second,
+			InMemoryCollectionInterval: 10 * time.Second,
+			InMemoryRetentionPeriod:    time.Minute,
+		},
+		UI: UI{Enabled: true, ShowCLIHints: true},
+	}
+}
+
+// Dev is the configuration of `agent -dev`.
+func Dev() *Config {
+	c := Default()
+	c.DevMode = true
+	c.BindAddr = "127.0.0.1"
+	c.LogLevel = "DEBUG"
+	c.EnableDebug = true
+	c.Server.Enabled = true
+	c.Server.BootstrapExpect = 1
+	c.Client.Enabled = true
+	c.Client.NetworkInterface = "lo"
+	c.Client.GCInterval = 10 * time.Minute
+	c.Client.GCDiskThreshold = 99
+	c.Client.GCInodeThreshold = 99
+	c.Telemetry.PrometheusMetrics = true
+	c.Telemetry.PublishAllocationMetrics = true
+	c.Telemetry.PublishNodeMetrics = true
+	c.Plugins = map[string]Plugin{"raw_exec": {Config: map[string]any{"enabled": true}}}
+	return c
+}
+
+// Load merges the files and directories of paths into c, in order. It returns
+// warnings about keys that have no effect. The error names every problem of a
+// file at once.
+func (c *Config) Load(paths []string) (warnings []string, err error) {
+	for _, path := range paths {
+		files, err := expand(path)
+		if err != nil {
+			return warnings, fmt.Errorf("Error loading configuration from %s: %w", path, err)
+		}
+		for _, file := range files {
+			src, err := os.ReadFile(file)
+			if err != nil {
+				return warnings, fmt.Errorf("Error loading configuration from %s: %w", path, err)
+			}
+			w, err := c.Parse(file, src)
+			warnings = append(warnings, w...)
+			if err != nil {
+				return warnings, fmt.Errorf("Error loading configuration from %s: Error loading %s: %w", path, file, err)
+			}
+			c.Files = append(c.Files, file)
+		}
+	}
+	return warnings, nil
+}
+
+// Parse merges one source into c.
+func (c *Config) Parse(name string, src []byte) (warnings []string, err error) {
+	t, err := parse(name, src)
+	if err != nil {
+		return nil, err
+	}
+	var d decoder
+	d.decode("", t, reflect.ValueOf(c).Elem())
+	if len(d.problems) > 0 {
+		return d.warnings, fmt.Errorf("%s", strings.Join(d.problems, "\n"))
+	}
+	return d.warnings, nil
+}
+
+// expand lists the configuration files that path stands for.
+func expand(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return []string{path}, nil
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, e := range entries {
+		name := e.Name()
+		if e.IsDir() || temporary(name) || !(strings.HasSuffix(name, ".hcl") || strings.HasSuffix(name, ".json")) {
+			continue
+		}
+		files = append(files, filepath.Join(path, name))
+	}
+	sort.Strings(files)
+	return files, nil
+}
+
+// temporary reports whether an editor left the file behind.
+func temporary(name string) bool {
+	return strings.HasSuffix(name, "~") || strings.HasPrefix(name, ".#") ||
+		(strings.HasPrefix(name, "#") && strings.HasSuffix(name, "#"))
+}
+
+// Finish fills what depends on other settings and on the machine.
+func (c *Config) Finish() error {
+	if c.NodeName == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("cannot read the hostname; set name: %w", err)
+		}
+		c.NodeName = host
+	}
+	if c.Server.DataDir == "" && c.DataDir != "" {
+		c.Server.DataDir = filepath.Join(c.DataDir, "server")
+	}
+	if c.Client.StateDir == "" && c.DataDir != "" {
+		c.Client.StateDir = filepath.Join(c.DataDir, "client")
+	}
+	if c.Client.AllocDir == "" && c.DataDir != "" {
+		c.Client.AllocDir = filepath.Join(c.DataDir, "alloc")
+	}
+	if c.PluginDir == "" && c.DataDir != "" {
+		c.PluginDir = filepath.Join(c.DataDir, "plugins")
+	}
+	for _, a := range []*string{&c.Addresses.HTTP, &c.Addresses.RPC, &c.Addresses.Serf} {
+		if *a == "" {
+			*a = c.BindAddr
+		}
+	}
+	return nil
+}
+
+// Validate reports every problem of a finished configuration at once.
+func (c *Config) Validate() error {
+	var problems []string
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	if !c.Server.Enabled && !c.Client.Enabled {
+		bad("Must specify either server, client or dev mode for the agent.")
+	}
+	if c.DataDir == "" && !c.DevMode {
+		bad("Must specify data_dir; set data_dir = \"/var/lib/nomadlite\" or pass -data-dir")
+	}
+	for _, p := range []struct{ name, path string }{
+		{"data_dir", c.DataDir}, {"plugin_dir", c.PluginDir}, {"client.alloc_dir", c.Client.AllocDir},
+		{"client.state_dir", c.Client.StateDir}, {"server.data_dir", c.Server.DataDir},
+	} {
+		if p.path != "" && !filepath.IsAbs(p.path) {
+			bad("%s must be given as an absolute path: got %q", p.name, p.path)
+		}
+	}
+	if strings.ContainsRune(c.Region, 0) || c.Region == "" {
+		bad("region %q must not be empty or contain null characters", c.Region)
+	}
+	if strings.ContainsRune(c.Datacenter, 0) || c.Datacenter == "" || c.Datacenter == "*" {
+		bad("datacenter %q must be a name without null characters, and not \"*\"", c.Datacenter)
+	}
+	if c.Client.NodePool == "all" {
+		bad("client.node_pool must not be \"all\"; it names every node")
+	}
+	for _, a := range []struct{ name, addr string }{{"addresses.http", c.Addresses.HTTP}, {"addresses.rpc", c.Addresses.RPC}, {"bind_addr", c.BindAddr}} {
+		if net.ParseIP(a.addr) == nil {
+			bad("%s must be an IP address: got %q", a.name, a.addr)
+		}
+	}
+	for _, p := range []struct {
+		name string
+		port int
+	}{{"ports.http", c.Ports.HTTP}, {"ports.rpc", c.Ports.RPC}, {"ports.serf", c.Ports.Serf}} {
+		if p.port < 0 || p.port > 65535 {
+			bad("%s must be between 0 and 65535: got %d", p.name, p.port)
+		}
+	}
+	if c.Server.Enabled && c.Server.BootstrapExpect < 1 {
+		bad("server.bootstrap_expect must be at least 1: got %d", c.Server.BootstrapExpect)
+	}
+	if c.Server.BootstrapExpect > 1 {
+		bad("server.bootstrap_expect must be 1 in this build: got %d; clusters of servers are not built yet", c.Server.BootstrapExpect)
+	}
+	if c.Client.Enabled && !c.Server.Enabled {
+		bad("client.enabled without server.enabled is not built yet; run both in one agent")
+	}
+	if lo, hi := c.Client.MinDynamicPort, c.Client.MaxDynamicPort; lo < 1 || hi > 65535 || lo > hi {
+		bad("client.min_dynamic_port..max_dynamic_port must lie within 1..65535: got %d..%d", lo, hi)
+	}
+	switch strings.ToUpper(c.LogLevel) {
+	case "TRACE", "DEBUG", "INFO", "WARN", "ERROR":
+	default:
+		bad("log_level must be TRACE, DEBUG, INFO, WARN or ERROR: got %q", c.LogLevel)
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("%s", strings.Join(problems, "\n"))
+	}
+	return nil
+}
+
+// AdvertiseHTTP is the host:port at which others reach the HTTP API.
+func (c *Config) AdvertiseHTTP(bound net.Addr) string {
+	host, port, err := net.SplitHostPort(bound.String())
+	if err != nil {
+		return bound.String()
+	}
+	if adv := c.Advertise.HTTP; adv != "" {
+		if _, _, err := net.SplitHostPort(adv); err == nil {
+			return adv
+		}
+		return net.JoinHostPort(adv, port)
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = firstAddress()
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// firstAddress is this machine's first non-loopback IPv4 address, else
+// loopback.
+func firstAddress() string {
+	addrs, err := net.InterfaceAddrs()
+	if err == nil {
+		for _, a := range addrs {
+			if n, ok := a.(*net.IPNet); ok && !n.IP.IsLoopback() && n.IP.To4() != nil {
+				return n.IP.String()
+			}
+		}
+	}
+	return "127.0.0.1"
+}

@@ -1,0 +1,124 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParseMergesInOrder(t *testing.T) {
+	c := Default()
+	for i, src := range []string{
+		`region = "eu"
+		client {
+		  enabled = true
+		  meta { rack = "r1" }
+		}`,
+		`client {
+		  meta { zone = "z" }
+		  options {
+		    "driver.allowlist" = "raw_exec"
+		  }
+		  gc_interval = "3m"
+		}
+		ports { http = 5000 }
+		plugin "raw_exec" {
+		  config {
+		    enabled = true
+		    denied_envvars = ["A*"]
+		  }
+		}`,
+		`{"datacenter": "dc7", "server": {"enabled": true}}`,
+	} {
+		if _, err := c.Parse("f.hcl", []byte(src)); err != nil {
+			t.Fatalf("source %d: %v", i, err)
+		}
+	}
+	if c.Region != "eu" || c.Datacenter != "dc7" || !c.Client.Enabled || !c.Server.Enabled || c.Ports.HTTP != 5000 || c.Ports.RPC != 4647 {
+		t.Errorf("scalars not merged: %+v", c)
+	}
+	if c.Client.Meta["rack"] != "r1" || c.Client.Meta["zone"] != "z" || c.Client.Options["driver.allowlist"] != "raw_exec" {
+		t.Errorf("maps not merged: %v %v", c.Client.Meta, c.Client.Options)
+	}
+	if c.Client.GCInterval != 3*time.Minute {
+		t.Errorf("gc_interval = %v", c.Client.GCInterval)
+	}
+	if got := c.Plugins["raw_exec"].Config["enabled"]; got != true {
+		t.Errorf("plugin config = %#v", c.Plugins["raw_exec"].Config)
+	}
+}
+
+func TestParseProblems(t *testing.T) {
+	for _, tc := range []struct{ name, src, want string }{
+		{"unknown key", "bogus = 1", `f.hcl:1,1: unexpected keys bogus`},
+		{"unknown nested", "client {\n  bogus = 1\n}", `f.hcl:2,3: unexpected keys client.bogus`},
+		{"not built", "tls {\n  http = true\n}", `f.hcl:1,1: tls is not supported by this build`},
+		{"wrong type", "ports { http = \"x\" }", `ports.http must be a whole number, not "x"`},
+		{"duration", "client { gc_interval = \"soon\" }", `client.gc_interval must be a duration like "30s", not "soon"`},
+		{"fraction", "ports { http = 1.5 }", `ports.http must be a whole number, not 1.5`},
+		{"list for block", "client = [1]", `client must be a block`},
+		{"syntax", "client {", `f.hcl:`},
+		{"bad json", "{", `cannot parse f.hcl as JSON`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := Default().Parse("f.hcl", []byte(tc.src))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("error %v does not say %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestHarmlessKeysWarn(t *testing.T) {
+	warnings, err := Default().Parse("f.hcl", []byte("disable_update_check = true\nconsul { address = \"x\" }"))
+	if err != nil || len(warnings) != 2 {
+		t.Fatalf("warnings %q, error %v", warnings, err)
+	}
+}
+
+func TestLoadDirectory(t *testing.T) {
+	dir := t.TempDir()
+	for name, src := range map[string]string{
+		"b.hcl": `region = "b"`, "a.json": `{"region":"a"}`, "c.hcl~": `nonsense`, "d.txt": `nonsense`, ".#e.hcl": `nonsense`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(src), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := Default()
+	if _, err := c.Load([]string{dir}); err != nil {
+		t.Fatal(err)
+	}
+	if c.Region != "b" || len(c.Files) != 2 {
+		t.Errorf("region %q from %v", c.Region, c.Files)
+	}
+}
+
+func TestValidateNamesEveryProblem(t *testing.T) {
+	c := Default()
+	c.DataDir = "relative"
+	c.LogLevel = "LOUD"
+	c.Ports.HTTP = 70000
+	if err := c.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	err := c.Validate()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"Must specify either server, client or dev mode", `data_dir must be given as an absolute path: got "relative"`, `got "LOUD"`, "got 70000"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error does not say %q:\n%v", want, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(`client { options { "a.b" = "c" } }`))
+	f.Add([]byte(`{"client":{"meta":{"a":"b"}}}`))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		_, _ = Default().Parse("f.hcl", src)
+	})
+}
