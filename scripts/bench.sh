@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# make bench: the sets of e2e/bench, and `micro` for the benchmarks beside the
+# code. Prints name, value and unit, separated by tabs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=$PWD/$1
+which=${2:-}
+if [ "$which" != micro ]; then
+  (cd e2e && go run ./bench -bin "$bin" -set "$which")
+fi
+if [ -z "$which" ] || [ "$which" = micro ]; then
+  go test -run '^$' -bench . -benchtime "${BENCHTIME:-1s}" ./... 2>/dev/null |
+    awk '/^Benchmark/{name=$1; for(i=3;i+1<=NF;i+=2) printf "%s %s\t%s\t%s\n", name, $(i+1), $i, $(i+1)}'
+fi
