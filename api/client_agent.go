@@ -1,0 +1,117 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// Agent calls the routes of the agent that is asked.
+type Agent struct{ c *Client }
+
+// Agent returns the routes of the agent.
+func (c *Client) Agent() Agent { return Agent{c} }
+
+// Self returns what the agent says of itself.
+func (a Agent) Self(ctx context.Context) (*AgentSelf, error) {
+	out, _, err := get[*AgentSelf](ctx, a.c, "/v1/agent/self", nil)
+	return out, err
+}
+
+// Members lists the members that the agent knows.
+func (a Agent) Members(ctx context.Context, q *QueryOptions) (*ServerMembers, error) {
+	out, _, err := get[*ServerMembers](ctx, a.c, "/v1/agent/members", q)
+	return out, err
+}
+
+// Servers lists the servers that the agent's client talks to.
+func (a Agent) Servers(ctx context.Context) ([]string, error) {
+	out, _, err := get[[]string](ctx, a.c, "/v1/agent/servers", nil)
+	return out, err
+}
+
+// Join makes the agent join other servers.
+func (a Agent) Join(ctx context.Context, addresses ...string) (*JoinResponse, error) {
+	out := &JoinResponse{}
+	_, err := a.c.Put(ctx, "/v1/agent/join?"+repeat("address", addresses), nil, out, nil)
+	return out, err
+}
+
+// ForceLeave takes a failed member for gone.
+func (a Agent) ForceLeave(ctx context.Context, node string) error {
+	_, err := a.c.Put(ctx, "/v1/agent/force-leave", nil, nil, (&WriteOptions{}).with(map[string]string{"node": node}))
+	return err
+}
+
+// Health returns the health of the agent, also when it is bad.
+func (a Agent) Health(ctx context.Context) (*AgentHealthResponse, error) {
+	out := &AgentHealthResponse{}
+	_, err := a.c.Get(ctx, "/v1/agent/health", out, nil)
+	var bad *ResponseError
+	if errors.As(err, &bad) && bad.Code == http.StatusInternalServerError && json.Unmarshal([]byte(bad.Body), out) == nil {
+		return out, nil
+	}
+	return out, err
+}
+
+// Leader returns the address of the leader, "" for none.
+func (c *Client) Leader(ctx context.Context, q *QueryOptions) (string, error) {
+	out, _, err := get[string](ctx, c, "/v1/status/leader", q)
+	return out, err
+}
+
+// Peers returns the addresses of the Raft peers.
+func (c *Client) Peers(ctx context.Context, q *QueryOptions) ([]string, error) {
+	out, _, err := get[[]string](ctx, c, "/v1/status/peers", q)
+	return out, err
+}
+
+// Regions lists the known regions.
+func (c *Client) Regions(ctx context.Context) ([]string, error) {
+	out, _, err := get[[]string](ctx, c, "/v1/regions", nil)
+	return out, err
+}
+
+// SystemGC collects all garbage now.
+func (c *Client) SystemGC(ctx context.Context) error {
+	_, err := c.Put(ctx, "/v1/system/gc", nil, nil, nil)
+	return err
+}
+
+// ReconcileSummaries counts all job summaries again.
+func (c *Client) ReconcileSummaries(ctx context.Context) error {
+	_, err := c.Put(ctx, "/v1/system/reconcile/summaries", nil, nil, nil)
+	return err
+}
+
+// Metrics returns the agent's metrics.
+func (c *Client) Metrics(ctx context.Context) (*MetricsSummary, error) {
+	out, _, err := get[*MetricsSummary](ctx, c, "/v1/metrics", nil)
+	return out, err
+}
+
+// Operator calls the routes of operators.
+type Operator struct{ c *Client }
+
+// Operator returns the routes of operators.
+func (c *Client) Operator() Operator { return Operator{c} }
+
+// RaftConfiguration lists the Raft peers.
+func (o Operator) RaftConfiguration(ctx context.Context, q *QueryOptions) (*RaftConfiguration, error) {
+	out, _, err := get[*RaftConfiguration](ctx, o.c, "/v1/operator/raft/configuration", q)
+	return out, err
+}
+
+// SchedulerConfiguration returns the setting of the schedulers.
+func (o Operator) SchedulerConfiguration(ctx context.Context, q *QueryOptions) (*SchedulerConfigurationResponse, *QueryMeta, error) {
+	return get[*SchedulerConfigurationResponse](ctx, o.c, "/v1/operator/scheduler/configuration", q)
+}
+
+// SetSchedulerConfiguration replaces the setting of the schedulers; the
+// parameter "cas" makes it conditional on the ModifyIndex.
+func (o Operator) SetSchedulerConfiguration(ctx context.Context, cfg *structs.SchedulerConfiguration, w *WriteOptions) (*SchedulerSetConfigurationResponse, *WriteMeta, error) {
+	return put[*SchedulerSetConfigurationResponse](ctx, o.c, "/v1/operator/scheduler/configuration", cfg, w)
+}
