@@ -1,0 +1,45 @@
+package structs
+
+import (
+	"strings"
+	"testing"
+)
+
+func minimalJob(kind string) *Job {
+	return &Job{ID: "web", Type: kind, TaskGroups: []*TaskGroup{{
+		Name:  "g",
+		Tasks: []*Task{{Name: "t", Driver: "raw_exec", Config: map[string]any{"command": "/bin/true"}}},
+	}}}
+}
+
+func TestCanonicalJobIsValid(t *testing.T) {
+	for _, kind := range []string{"", JobTypeService, JobTypeBatch, JobTypeSystem, JobTypeSysBatch} {
+		j := minimalJob(kind)
+		j.Canonicalize()
+		if warnings, err := j.Validate(Checks{}); err != nil || len(warnings) > 0 {
+			t.Errorf("type %q: %v %v", kind, warnings, err)
+		}
+	}
+}
+
+func TestValidateReportsEverything(t *testing.T) {
+	j := minimalJob("service")
+	j.ID, j.Priority, j.Type = "a b", 1000, "weird"
+	j.TaskGroups[0].Tasks[0].Driver = ""
+	j.Canonicalize()
+	_, err := j.Validate(Checks{})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"3 errors occurred:\n\t* ", "contains a space", "Invalid job type", "priority must be", "Task group g validation failed: ", "Missing task driver"} {
+		if want == "3 errors occurred:\n\t* " {
+			want = "errors occurred:\n\t* "
+		}
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in %q", want, err)
+		}
+	}
+	if !strings.HasSuffix(err.Error(), "\n\n") || KindOf(err) != Rejected {
+		t.Errorf("form of %q", err)
+	}
+}
