@@ -1,0 +1,115 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"github.com/nomadlite/nomadlite/nomadlite/state"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// Header of an entry: type (2 bytes), schema (1), flags (1), payload length
+// (4), all big endian. Nothing follows the payload.
+const headerLen = 8
+
+// flagIgnorable marks a command that a server without it may skip.
+const flagIgnorable = 1
+
+// MaxEntry bounds an encoded command; Raft would refuse much more late.
+const MaxEntry = 4 << 20
+
+// CorruptError is an entry that this server cannot read. The server stops:
+// applying what comes after it would split the state.
+type CorruptError struct {
+	Index   uint64
+	Command string // name or number of the command, "" when the header is broken
+	Err     error
+}
+
+// Error implements error.
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("cannot apply log entry %d (%s): %v", e.Index, e.Command, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *CorruptError) Unwrap() error { return e.Err }
+
+func wrongPayload[P any](name string, got any) error {
+	return structs.Errorf(structs.Internal, "cannot encode %s: payload is %T, want non-nil %T", name, got, (*P)(nil))
+}
+
+// Encode makes the entry of a command. The payload is a pointer to the type
+// named beside the constant.
+func Encode(t Type, payload any) ([]byte, error) {
+	c, ok := commands[t]
+	if !ok {
+		return nil, structs.Errorf(structs.Internal, "cannot encode command %d: no such command", t)
+	}
+	body, err := c.encode(payload)
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > MaxEntry {
+		return nil, structs.Errorf(structs.TooLarge, "cannot encode %s: %d bytes, the limit of an entry is %d; split it", c.name, len(body), MaxEntry)
+	}
+	return entry(t, c.schema, 0, body), nil
+}
+
+func entry(t Type, schema, flags uint8, body []byte) []byte {
+	b := make([]byte, headerLen, headerLen+len(body))
+	binary.BigEndian.PutUint16(b, uint16(t))
+	b[2], b[3] = schema, flags
+	binary.BigEndian.PutUint32(b[4:], uint32(len(body)))
+	return append(b, body...)
+}
+
+// Result is what Apply returns to the proposer.
+type Result struct {
+	Value any   // of the verb: *state.JobResult, *structs.PlanResult or nil
+	Err   error // of the verb, the same on every server
+}
+
+// FSM is the raft.BatchingFSM over a store.
+type FSM struct {
+	store   *state.Store
+	log     hclog.Logger
+	halt    func(index uint64, err error)
+	skipped atomic.Uint64
+}
+
+var _ raft.BatchingFSM = (*FSM)(nil)
+
+// New returns the state machine of a store. halt is called when an entry
+// cannot be applied and must end the server (it may be called again for later
+// entries, which are not applied); nil panics instead.
+func New(store *state.Store, log hclog.Logger, halt func(index uint64, err error)) *FSM {
+	return &FSM{store: store, log: log, halt: halt}
+}
+
+// Skipped counts the ignorable commands that this build does not know.
+func (f *FSM) Skipped() uint64 { return f.skipped.Load() }
+
+// Apply implements raft.FSM.
+func (f *FSM) Apply(l *raft.Log) any { return Result{} }
+
+// ApplyBatch implements raft.BatchingFSM.
+func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
+	results := make([]any, len(logs))
+	for i, l := range logs {
+		if l.Type == raft.LogCommand {
+			results[i] = f.Apply(l)
+		}
+	}
+	return results
+}
+
+// Snapshot implements raft.FSM. The state goes on while it is persisted.
+func (f *FSM) Snapshot() (raft.FSMSnapshot, error) { return nil, nil }
+
+// Restore implements raft.FSM.
+func (f *FSM) Restore(r io.ReadCloser) error { return nil }

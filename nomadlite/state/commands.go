@@ -1,0 +1,220 @@
+package state
+
+import (
+	"time"
+
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// The types in this file are the arguments of the Txn verbs of the same name
+// and, encoded by package fsm, the payloads of Raft entries. Ids and times in
+// them are chosen by the proposer. Indexes in the nouns are set by the verbs.
+
+// Epoch starts a leader's term. It is the first command after the barrier;
+// plans made under another term are refused.
+type Epoch struct {
+	Term uint64
+	// AllocKey (16 random bytes) and ClusterID are offered with every Epoch and
+	// taken from the first one only.
+	AllocKey  []byte
+	ClusterID string
+}
+
+// JobRegister creates or updates a job together with its evaluation.
+type JobRegister struct {
+	Job        *structs.Job
+	Submission *structs.JobSubmission // may be nil
+	Eval       *structs.Evaluation    // nil for periodic and parameterized jobs
+	// EnforceIndex refuses the command unless the job's JobModifyIndex is
+	// JobModifyIndex, 0 meaning that the job must not exist.
+	EnforceIndex   bool
+	JobModifyIndex uint64
+	Now            int64 // unix nanoseconds, the SubmitTime of a new version
+}
+
+// JobResult is the result of JobRegister, JobDeregister, JobScale and
+// JobStability.
+type JobResult struct {
+	Index          uint64 // of this entry
+	JobModifyIndex uint64
+	Version        uint64
+	NewVersion     bool
+	EvalID         string
+}
+
+// JobDeregister stops a job, or removes it when Purge is set.
+type JobDeregister struct {
+	Namespace string
+	JobID     string
+	Purge     bool
+	Eval      *structs.Evaluation
+	Now       int64
+}
+
+// JobScale changes the count of one group, which makes a new version.
+type JobScale struct {
+	Namespace string
+	JobID     string
+	Group     string
+	Count     int
+	Eval      *structs.Evaluation
+	// EnforceIndex and JobModifyIndex are those of JobRegister.
+	EnforceIndex   bool
+	JobModifyIndex uint64
+	Now            int64
+}
+
+// JobStability marks a version as stable or not.
+type JobStability struct {
+	Namespace string
+	JobID     string
+	Version   uint64
+	Stable    bool
+}
+
+// JobTag names a version, or removes the name when Tag is nil.
+type JobTag struct {
+	Namespace string
+	JobID     string
+	Version   uint64
+	Tag       *structs.JobVersionTag
+}
+
+// EvalUpsert writes evaluations.
+type EvalUpsert struct{ Evals []*structs.Evaluation }
+
+// EvalDelete removes evaluations; their allocations stay.
+type EvalDelete struct{ IDs []string }
+
+// AllocUpdate is what one node reports, with the evaluations that follow.
+type AllocUpdate struct {
+	NodeID  string
+	Updates []*structs.AllocUpdate
+	Evals   []*structs.Evaluation
+	Now     int64
+}
+
+// AllocTransition sets desired transitions by allocation id.
+type AllocTransition struct {
+	Transitions map[string]*structs.DesiredTransition
+	Evals       []*structs.Evaluation
+	Now         int64
+}
+
+// NodeRegister creates or updates a node. A known node keeps its drain,
+// eligibility, status history and events.
+type NodeRegister struct {
+	Node  *structs.Node
+	Event *structs.NodeEvent // may be nil
+	Evals []*structs.Evaluation
+	Now   int64
+}
+
+// NodeStatus changes the status of a node.
+type NodeStatus struct {
+	NodeID string
+	Status string
+	Event  *structs.NodeEvent
+	Evals  []*structs.Evaluation
+	Now    int64
+}
+
+// NodeEligibility changes whether new allocations may be placed on a node.
+type NodeEligibility struct {
+	NodeID      string
+	Eligibility string
+	Event       *structs.NodeEvent
+	Evals       []*structs.Evaluation
+	Now         int64
+}
+
+// NodeDrain starts, changes or (with a nil Strategy) ends the drain of a node.
+type NodeDrain struct {
+	NodeID       string
+	Strategy     *structs.DrainStrategy
+	MarkEligible bool
+	// Complete tells a drain that ran to its end from a canceled one.
+	Complete bool
+	Meta     map[string]string
+	Event    *structs.NodeEvent
+	Evals    []*structs.Evaluation
+	Now      int64
+}
+
+// NodeDelete removes nodes. Their dense numbers are never used again.
+type NodeDelete struct{ IDs []string }
+
+// DeploymentUpsert creates or replaces a deployment.
+type DeploymentUpsert struct{ Deployment *structs.Deployment }
+
+// DeploymentStatus changes the status of a deployment, with an evaluation and,
+// for auto_revert, the job to register.
+type DeploymentStatus struct {
+	Update *structs.DeploymentStatusUpdate
+	Job    *structs.Job
+	Eval   *structs.Evaluation
+	Now    int64
+}
+
+// DeploymentPromote promotes the canaries of groups, all of them when Groups
+// is empty.
+type DeploymentPromote struct {
+	DeploymentID string
+	Groups       []string
+	Eval         *structs.Evaluation
+	Now          int64
+}
+
+// DeploymentAllocHealth sets the health of a deployment's allocations by hand
+// or by the deployment watcher.
+type DeploymentAllocHealth struct {
+	DeploymentID string
+	Healthy      []string
+	Unhealthy    []string
+	Update       *structs.DeploymentStatusUpdate // may be nil
+	Job          *structs.Job                    // for auto_revert, may be nil
+	Eval         *structs.Evaluation
+	Now          int64
+}
+
+// JobKey names a job.
+type JobKey struct{ Namespace, ID string }
+
+// Collect removes what garbage collection found dead. Rows that are alive
+// again by the time it is applied are kept.
+type Collect struct {
+	Evals       []string
+	Allocs      []string
+	Jobs        []JobKey
+	Deployments []string
+	Nodes       []string
+}
+
+// SchedulerConfig sets the cluster-wide scheduler configuration.
+type SchedulerConfig struct {
+	Config *structs.SchedulerConfiguration
+	// CheckIndex refuses the command unless the stored configuration has
+	// ModifyIndex.
+	CheckIndex  bool
+	ModifyIndex uint64
+}
+
+// PeriodicLaunch records the last launch of a periodic job.
+type PeriodicLaunch struct {
+	Namespace string
+	JobID     string
+	Launch    time.Time
+}
+
+// NamespaceUpsert writes namespaces.
+type NamespaceUpsert struct{ Namespaces []*structs.Namespace }
+
+// NamespaceDelete removes namespaces without jobs; "default" stays.
+type NamespaceDelete struct{ Names []string }
+
+// NodePoolUpsert writes node pools.
+type NodePoolUpsert struct{ NodePools []*structs.NodePool }
+
+// NodePoolDelete removes pools without nodes and jobs; "all" and "default"
+// stay.
+type NodePoolDelete struct{ Names []string }

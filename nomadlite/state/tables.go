@@ -1,0 +1,119 @@
+package state
+
+import (
+	"time"
+
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// launch is the last launch of a periodic job.
+type launch struct {
+	Namespace   string
+	JobID       string
+	Launch      time.Time
+	ModifyIndex uint64
+}
+
+// submission is the source of a job version.
+type submission struct {
+	structs.JobSubmission
+	ModifyIndex uint64
+}
+
+var jobs = declare(table[structs.Job]{
+	id: TableJobs, name: "jobs",
+	key:      func(j *structs.Job) string { return joinKey(j.Namespace, j.ID) },
+	modified: func(j *structs.Job) uint64 { return j.ModifyIndex },
+	indexes: []index[structs.Job]{
+		{"parent", func(j *structs.Job) string {
+			if j.ParentID == "" {
+				return ""
+			}
+			return joinKey(j.Namespace, j.ParentID, "")
+		}},
+		{"pool", func(j *structs.Job) string { return joinKey(j.NodePool, "") }},
+	},
+	dirty: func(j *structs.Job) []Key { return []Key{KeyJob(j.Namespace, j.ID)} },
+})
+
+var jobVersions = declare(table[structs.Job]{
+	id: TableJobVersions, name: "job versions",
+	key:      func(j *structs.Job) string { return versionKey(j.Namespace, j.ID, j.Version) },
+	modified: func(j *structs.Job) uint64 { return j.ModifyIndex },
+	dirty:    func(j *structs.Job) []Key { return []Key{KeyJob(j.Namespace, j.ID)} },
+})
+
+var submissions = declare(table[submission]{
+	id: TableJobSubmissions, name: "job submissions",
+	key:      func(s *submission) string { return versionKey(s.Namespace, s.JobID, s.Version) },
+	modified: func(s *submission) uint64 { return s.ModifyIndex },
+	dirty:    func(s *submission) []Key { return []Key{KeyJob(s.Namespace, s.JobID)} },
+})
+
+var summaries = declare(table[structs.JobSummary]{
+	id: TableJobSummaries, name: "job summaries",
+	key:      func(s *structs.JobSummary) string { return joinKey(s.Namespace, s.JobID) },
+	modified: func(s *structs.JobSummary) uint64 { return s.ModifyIndex },
+	dirty:    func(s *structs.JobSummary) []Key { return []Key{KeyJob(s.Namespace, s.JobID)} },
+})
+
+var evals = declare(table[structs.Evaluation]{
+	id: TableEvals, name: "evaluations",
+	key:      func(e *structs.Evaluation) string { return e.ID },
+	modified: func(e *structs.Evaluation) uint64 { return e.ModifyIndex },
+	indexes: []index[structs.Evaluation]{
+		{"created", func(e *structs.Evaluation) string { return orderKey(e.CreateIndex) }},
+		{"job", func(e *structs.Evaluation) string { return joinKey(e.Namespace, e.JobID, orderKey(e.CreateIndex)) }},
+	},
+	dirty: func(e *structs.Evaluation) []Key {
+		return []Key{KeyEval(e.ID), KeyJobEvals(e.Namespace, e.JobID)}
+	},
+})
+
+var nodes = declare(table[structs.Node]{
+	id: TableNodes, name: "nodes",
+	key:      func(n *structs.Node) string { return n.ID },
+	modified: func(n *structs.Node) uint64 { return n.ModifyIndex },
+	indexes: []index[structs.Node]{
+		{"pool", func(n *structs.Node) string { return joinKey(n.NodePool, "") }},
+	},
+	dirty: func(n *structs.Node) []Key { return []Key{KeyNode(n.ID)} },
+})
+
+var deployments = declare(table[structs.Deployment]{
+	id: TableDeployments, name: "deployments",
+	key:      func(d *structs.Deployment) string { return d.ID },
+	modified: func(d *structs.Deployment) uint64 { return d.ModifyIndex },
+	indexes: []index[structs.Deployment]{
+		{"created", func(d *structs.Deployment) string { return orderKey(d.CreateIndex) }},
+		{"job", func(d *structs.Deployment) string { return joinKey(d.Namespace, d.JobID, orderKey(d.CreateIndex)) }},
+	},
+	dirty: func(d *structs.Deployment) []Key {
+		return []Key{KeyDeployment(d.ID), KeyJobDeployments(d.Namespace, d.JobID)}
+	},
+})
+
+var namespaces = declare(table[structs.Namespace]{
+	id: TableNamespaces, name: "namespaces",
+	key:      func(n *structs.Namespace) string { return n.Name },
+	modified: func(n *structs.Namespace) uint64 { return n.ModifyIndex },
+})
+
+var nodePools = declare(table[structs.NodePool]{
+	id: TableNodePools, name: "node pools",
+	key:      func(p *structs.NodePool) string { return p.Name },
+	modified: func(p *structs.NodePool) uint64 { return p.ModifyIndex },
+})
+
+var schedulerConfigs = declare(table[structs.SchedulerConfiguration]{
+	id: TableSchedulerConfig, name: "scheduler configuration",
+	key:      func(*structs.SchedulerConfiguration) string { return "" },
+	modified: func(c *structs.SchedulerConfiguration) uint64 { return c.ModifyIndex },
+})
+
+var launches = declare(table[launch]{
+	id: TablePeriodicLaunches, name: "periodic launches",
+	key:      func(l *launch) string { return joinKey(l.Namespace, l.JobID) },
+	modified: func(l *launch) uint64 { return l.ModifyIndex },
+	dirty:    func(l *launch) []Key { return []Key{KeyJob(l.Namespace, l.JobID)} },
+})
