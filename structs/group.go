@@ -45,11 +45,11 @@ type ScalingPolicy struct {
 	Policy      map[string]any    `hcl:"policy,free"`
 	Enabled     *bool             `hcl:"enabled"`
 	Type        string            `hcl:"type"`
-	ID          string            `hcl:"-"`
-	Namespace   string            `hcl:"-"`
-	Target      map[string]string `hcl:"-"`
-	CreateIndex uint64            `hcl:"-"`
-	ModifyIndex uint64            `hcl:"-"`
+	ID          string            `hcl:"-" change:"ignore"`
+	Namespace   string            `hcl:"-" change:"ignore"`
+	Target      map[string]string `hcl:"-" change:"ignore"`
+	CreateIndex uint64            `hcl:"-" change:"ignore"`
+	ModifyIndex uint64            `hcl:"-" change:"ignore"`
 }
 
 // VolumeRequest asks for a volume that tasks of the group mount.

@@ -60,7 +60,7 @@ func (s *Service) validate(p *problems, g *TaskGroup, t *Task) {
 	switch {
 	case t != nil && s.TaskName != t.Name:
 		p.add("Service %s is in task %s, so its task must be %s, not %s", s.Name, t.Name, t.Name, s.TaskName)
-	case t == nil && s.TaskName != "" && g.task(s.TaskName) == nil:
+	case t == nil && s.TaskName != "" && g.LookupTask(s.TaskName) == nil:
 		p.add("Service %s refers to task %q, which is not in the group", s.Name, s.TaskName)
 	}
 	if s.Identity != nil && len(s.Identity.Audience) == 0 {
@@ -97,16 +97,6 @@ func (s *Service) validateAddress(p *problems, t *Task) {
 	case strings.HasPrefix(s.AddressMode, "alloc") && t != nil:
 		p.add("service address_mode %q is only allowed in group services", s.AddressMode)
 	}
-}
-
-// task returns the task of that name, or nil.
-func (g *TaskGroup) task(name string) *Task {
-	for _, t := range g.Tasks {
-		if t.Name == name {
-			return t
-		}
-	}
-	return nil
 }
 
 // hasPort reports whether label is a number or a port of the group or task.
@@ -193,7 +183,7 @@ func (c *ServiceCheck) validateType(p *problems, s *Service, g *TaskGroup, t *Ta
 	if c.PortLabel == "" && s.PortLabel == "" {
 		p.add("%s checks need a port on the check or its service", c.Type)
 	}
-	if c.TaskName != "" && g.task(c.TaskName) == nil {
+	if c.TaskName != "" && g.LookupTask(c.TaskName) == nil {
 		p.add("check refers to task %q, which is not in the group", c.TaskName)
 	}
 }
