@@ -1,13 +1,22 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/hashicorp/go-hclog"
+
+	"github.com/nomadlite/nomadlite/structs"
 )
 
 // Handler answers requests of one route. A Response returned beside an error
@@ -21,10 +30,11 @@ type Query struct {
 	Namespace string // never empty; "*" is all
 	Stale     bool
 	// Index and Wait make the query block until the result's index is greater.
+	// Wait is between 0 and MaxWait, DefaultWait when not given.
 	Index     uint64
 	Wait      time.Duration
 	Prefix    string
-	PerPage   int
+	PerPage   int // 0 is all
 	NextToken string
 	Reverse   bool
 	Filter    string
@@ -33,7 +43,7 @@ type Query struct {
 // Request is a request after routing, limits and authorization.
 type Request struct {
 	Route *Route
-	// HTTP is the underlying request. Its body is limited.
+	// HTTP is the underlying request. Its body is limited; use Decode or Body.
 	HTTP *http.Request
 	// Query holds the common options, Values all parameters.
 	Query  Query
@@ -48,17 +58,13 @@ type Request struct {
 	Socket *websocket.Conn
 
 	params     map[string]string
+	control    *http.ResponseController
 	authorized bool
-	log        hclog.Logger
 }
-
-// Param returns the part of the path that ":name" matched.
-func (r *Request) Param(name string) string { return r.params[name] }
 
 // Response is what a handler answers.
 type Response struct {
-	// Body is sent as JSON; nil is "null". A Body that is a json-encodable
-	// iterator is not supported: lists are slices, made by List.
+	// Body is sent as JSON; nil is "null", a nil slice "[]".
 	Body any
 	// Status is 200 when it is 0.
 	Status int
@@ -72,4 +78,241 @@ type Response struct {
 	// request's context ends. An error before the first write becomes an error
 	// response; later it ends the stream.
 	Stream func(ctx context.Context, w *StreamWriter) error
+}
+
+// Param returns the part of the path that ":name" matched.
+func (r *Request) Param(name string) string { return r.params[name] }
+
+// Bool reads a boolean parameter; an empty or absent one is def. A bad value
+// is a 500 by the contract (http-api.md 1.2).
+func (r *Request) Bool(name string, def bool) (bool, error) {
+	s := r.Values.Get(name)
+	if s == "" {
+		return def, nil
+	}
+	v, err := strconv.ParseBool(s)
+	if err != nil {
+		return false, structs.Errorf(structs.Internal, "Failed to parse value of %q (%v) as a bool: %w", name, s, err)
+	}
+	return v, nil
+}
+
+// Uint reads a number; ok is false when the parameter is absent or empty.
+func (r *Request) Uint(name string) (n uint64, ok bool, err error) {
+	s := r.Values.Get(name)
+	if s == "" {
+		return 0, false, nil
+	}
+	n, err = strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0, true, structs.Errorf(structs.Invalid, "Failed to parse value of %q (%v) as a number: %w", name, s, err)
+	}
+	return n, true, nil
+}
+
+// Authorize checks the row's capability in a namespace. Handlers of rows whose
+// namespace comes from the body or from an object must call it before they
+// act or answer.
+func (r *Request) Authorize(namespace string) error {
+	if !r.ACL.Allows(r.Route.Capability, namespace) {
+		return errDenied
+	}
+	r.authorized = true
+	return nil
+}
+
+// bodyTimeout bounds how long a request body may take to arrive.
+const bodyTimeout = 60 * time.Second
+
+// Body reads the whole request body, at most the row's limit.
+func (r *Request) Body() ([]byte, error) {
+	if r.control != nil {
+		_ = r.control.SetReadDeadline(time.Now().Add(bodyTimeout))
+		defer func() { _ = r.control.SetReadDeadline(time.Time{}) }()
+	}
+	b, err := io.ReadAll(http.MaxBytesReader(nil, r.HTTP.Body, r.Route.BodyLimit))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return nil, err
+		}
+		return nil, structs.Errorf(structs.Invalid, "cannot read the request body: %w", err)
+	}
+	return b, nil
+}
+
+// Decode reads the request body as JSON into v. A missing body is an error.
+func (r *Request) Decode(v any) error {
+	ok, err := r.DecodeOptional(v)
+	if err == nil && !ok {
+		return structs.Errorf(structs.Invalid, "Request body is empty")
+	}
+	return err
+}
+
+// DecodeOptional is Decode for routes whose body may be missing; ok is false
+// then, and also when the body is "null".
+func (r *Request) DecodeOptional(v any) (ok bool, err error) {
+	b, err := r.Body()
+	if err != nil {
+		return false, err
+	}
+	b = bytes.TrimSpace(b)
+	if len(b) == 0 || string(b) == "null" {
+		return false, nil
+	}
+	if err := checkDepth(b); err != nil {
+		return false, err
+	}
+	if err := json.NewDecoder(bytes.NewReader(b)).Decode(v); err != nil {
+		return false, structs.Errorf(structs.Invalid, "%w", err)
+	}
+	return true, checkNulls(reflect.ValueOf(v), "")
+}
+
+// maxDepth bounds the nesting of a JSON body (reliability.md 1d).
+const maxDepth = 100
+
+// checkDepth refuses deep JSON before the decoder sees it.
+func checkDepth(b []byte) error {
+	depth, inString := 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			if depth++; depth > maxDepth {
+				return structs.Errorf(structs.Invalid, "request body is nested deeper than %d levels", maxDepth)
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return nil
+}
+
+// checkNulls refuses null where a list or a map holds objects: no code behind
+// the API expects it, and no client means it.
+func checkNulls(v reflect.Value, path string) error {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if v.IsNil() {
+			return nil
+		}
+		return checkNulls(v.Elem(), path)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := v.Type().Field(i); f.IsExported() {
+				if err := checkNulls(v.Field(i), joinPath(path, f.Name)); err != nil {
+					return err
+				}
+			}
+		}
+	case reflect.Slice, reflect.Array:
+		if !mayHoldObjects(v.Type().Elem()) {
+			return nil
+		}
+		for i := range v.Len() {
+			if err := checkElement(v.Index(i), fmt.Sprintf("%s[%d]", path, i)); err != nil {
+				return err
+			}
+		}
+	case reflect.Map:
+		if !mayHoldObjects(v.Type().Elem()) {
+			return nil
+		}
+		for iter := v.MapRange(); iter.Next(); {
+			if err := checkElement(iter.Value(), fmt.Sprintf("%s[%v]", path, iter.Key())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func mayHoldObjects(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return t.Elem().Kind() == reflect.Struct
+	case reflect.Struct, reflect.Slice, reflect.Map:
+		return true
+	}
+	return false
+}
+
+func checkElement(v reflect.Value, path string) error {
+	if v.Kind() == reflect.Pointer && v.IsNil() {
+		return structs.Errorf(structs.Invalid, "%s is null: give an object or leave it out", path)
+	}
+	return checkNulls(v, path)
+}
+
+func joinPath(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// parseQuery reads the options that all reads share (http-api.md 1.2).
+func parseQuery(v url.Values) (Query, error) {
+	q := Query{
+		Region:    v.Get("region"),
+		Namespace: first(v.Get("namespace"), structs.DefaultNamespace),
+		Prefix:    v.Get("prefix"),
+		NextToken: v.Get("next_token"),
+		Reverse:   v.Get("reverse") == "true",
+		Filter:    v.Get("filter"),
+		Wait:      DefaultWait,
+	}
+	if s, given := v["stale"]; given {
+		switch s[0] {
+		case "", "true":
+			q.Stale = true
+		case "false":
+		default:
+			return q, structs.Errorf(structs.Invalid, "Expect `true` or `false` for `stale` query string parameter")
+		}
+	}
+	var err error
+	if s := v.Get("index"); s != "" {
+		if q.Index, err = strconv.ParseUint(s, 10, 64); err != nil {
+			return q, structs.Errorf(structs.Invalid, "Invalid index")
+		}
+	}
+	if s := v.Get("wait"); s != "" {
+		if q.Wait, err = time.ParseDuration(s); err != nil {
+			return q, structs.Errorf(structs.Invalid, "Invalid wait time")
+		}
+		q.Wait = min(max(q.Wait, 0), MaxWait)
+		if q.Wait == 0 {
+			q.Wait = DefaultWait
+		}
+	}
+	if s := v.Get("per_page"); s != "" {
+		n, err := strconv.ParseInt(s, 10, 32)
+		if err != nil {
+			return q, structs.Errorf(structs.Invalid, "Expect a number for `per_page` query string parameter")
+		}
+		q.PerPage = int(max(n, 0))
+	}
+	return q, nil
+}
+
+// callerToken returns the secret that a request carries: the X-Nomad-Token
+// header, else a bearer token. Never a parameter: URLs are logged.
+func callerToken(h http.Header) (string, error) {
+	if len(h.Values("X-Nomad-Token")) > 1 {
+		return "", structs.Errorf(structs.Invalid, "the header X-Nomad-Token was given twice: send one")
+	}
+	if t := strings.TrimSpace(h.Get("X-Nomad-Token")); t != "" {
+		return t, nil
+	}
+	if scheme, token, ok := strings.Cut(h.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "bearer") {
+		return strings.TrimSpace(token), nil
+	}
+	return "", nil
 }

@@ -1,0 +1,63 @@
+package api
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/hashicorp/go-bexpr"
+	"github.com/mitchellh/pointerstructure"
+
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// Limits of a filter (reliability.md 1d). The parser may look at a part of the
+// text many times; maxFilterSteps bounds that.
+const (
+	maxFilter      = 4 << 10
+	maxFilterDepth = 50
+	maxFilterSteps = 100_000
+)
+
+// newFilter compiles a filter over T. Selectors are the names of Go fields and
+// the keys of maps; an item that lacks one does not match.
+func newFilter[T any](text string) (func(T) (bool, error), error) {
+	if text == "" {
+		return func(T) (bool, error) { return true, nil }, nil
+	}
+	if err := checkFilter(text); err != nil {
+		return nil, err
+	}
+	eval, err := bexpr.CreateEvaluator(text, bexpr.WithMaxExpressions(maxFilterSteps))
+	if err != nil {
+		return nil, structs.Errorf(structs.Invalid, "failed to create result paginator: failed to read filter expression: %w", err)
+	}
+	return func(item T) (bool, error) {
+		ok, err := eval.Evaluate(item)
+		if errors.Is(err, pointerstructure.ErrNotFound) {
+			return false, nil
+		}
+		if err != nil {
+			return false, structs.Errorf(structs.Invalid, "failed to read result page: %w", err)
+		}
+		return ok, nil
+	}, nil
+}
+
+func checkFilter(text string) error {
+	if len(text) > maxFilter {
+		return structs.Errorf(structs.Invalid, "failed to create result paginator: filter expression is longer than %d bytes", maxFilter)
+	}
+	depth, nots := 0, strings.Count(text, "not")
+	for _, c := range text {
+		switch c {
+		case '(':
+			depth++
+		case ')':
+			depth--
+		}
+		if depth > maxFilterDepth || nots > maxFilter/8 {
+			return structs.Errorf(structs.Invalid, "failed to create result paginator: filter expression is nested deeper than %d levels", maxFilterDepth)
+		}
+	}
+	return nil
+}

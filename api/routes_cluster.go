@@ -1,0 +1,44 @@
+package api
+
+func nodeRoutes() []Route {
+	return []Route{
+		list("node.list", "/v1/nodes", capNode, ListUUID, "List nodes; resources and os add fields."),
+		read("node.read", "/v1/node/:id", capNode, "Read a node."),
+		read("node.allocations", "/v1/node/:id/allocations", capNode, "List the allocations of a node.").filtered(),
+		write("node.drain", "/v1/node/:id/drain", capNodeEdit, "Start or end a drain."),
+		write("node.eligibility", "/v1/node/:id/eligibility", capNodeEdit, "Make a node eligible for placements or not."),
+		write("node.evaluate", "/v1/node/:id/evaluate", capNodeEdit, "Make evaluations of all jobs on a node."),
+		write("node.purge", "/v1/node/:id/purge", capNodeEdit, "Remove a node."),
+		list("nodePool.list", "/v1/node/pools", "node_pool:read", ListName, "List node pools.").filtered(),
+		read("nodePool.read", "/v1/node/pool/:name", "node_pool:read", "Read a node pool."),
+		list("nodePool.nodes", "/v1/node/pool/:name/nodes", capNode, ListUUID, "List the nodes of a pool."),
+		list("nodePool.jobs", "/v1/node/pool/:name/jobs", "ns:list-jobs", ListNamespaced, "List the jobs of a pool."),
+		node("client.stats", "/v1/client/stats", capNode, "What a node's host uses.").cors(),
+		node("client.gc", "/v1/client/gc", capNodeEdit, "Remove all finished allocations from a node.").methods("GET", "PUT", "POST"),
+	}
+}
+
+func agentRoutes() []Route {
+	return []Route{
+		local("agent.self", "/v1/agent/self", capAgent, "The agent's configuration, member and statistics."),
+		local("agent.health", "/v1/agent/health", "", "The agent's health; 500 when it is bad."),
+		local("agent.members", "/v1/agent/members", capNode, "The members that the agent knows."),
+		local("agent.servers", "/v1/agent/servers", capAgent, "The servers that the agent's client talks to."),
+		local("agent.setServers", "/v1/agent/servers", "agent:write", "Set the servers that the agent's client talks to.").methods("PUT", "POST").as(AnswerEmpty),
+		local("agent.reload", "/v1/agent/reload", "agent:write", "Read the configuration again.").methods("PUT", "POST").as(AnswerEmpty),
+		local("agent.monitor", "/v1/agent/monitor", capAgent, "Follow the agent's log.").as(AnswerStream),
+		local("agent.metrics", "/v1/metrics", "", "The agent's metrics, as JSON or for Prometheus."),
+		local("status.leader", "/v1/status/leader", "", "The address of the leader."),
+		local("status.peers", "/v1/status/peers", "", "The addresses of the Raft peers."),
+		local("region.list", "/v1/regions", "", "The known regions."),
+		write("system.gc", "/v1/system/gc", "", "Collect all garbage.").methods("PUT").management().as(AnswerEmpty),
+		write("system.reconcileSummaries", "/v1/system/reconcile/summaries", "", "Count all job summaries again.").methods("PUT").management().as(AnswerEmpty),
+		read("operator.raftConfiguration", "/v1/operator/raft/configuration", "", "The Raft peers.").management().noBlock().noMeta(),
+		read("operator.schedulerConfiguration", "/v1/operator/scheduler/configuration", "operator:read", "The setting of the schedulers.").noBlock(),
+		write("operator.setSchedulerConfiguration", "/v1/operator/scheduler/configuration", "operator:write", "Replace the setting of the schedulers; cas makes it conditional."),
+		read("namespace.list", "/v1/namespaces", "ns:*", "List namespaces.").filtered(),
+		read("namespace.read", "/v1/namespace/:name", "ns:*", "Read a namespace."),
+		write("search.prefix", "/v1/search", "", "Find ids by prefix.").anyNamespace().filtered().reads(),
+		write("search.fuzzy", "/v1/search/fuzzy", "", "Find names by a part of them.").anyNamespace().filtered().reads(),
+	}
+}

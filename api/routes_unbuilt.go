@@ -1,0 +1,100 @@
+package api
+
+import "strings"
+
+// unbuilt lists the routes of the contract that this build does not have: one
+// line a route, "<methods> <path> <capability> <status> <body>". The answers
+// are those of the contract's own empty cluster where it has one, otherwise
+// 501 with a sentence. A body after 200 is JSON, any other is text; a line
+// moves to a table of its own when its route is built.
+const unbuilt = `
+GET          /v1/vars                                  ns:variables          200 []
+GET          /v1/var/:path...                          ns:variables          404 variable not found
+PUT,POST,DELETE /v1/var/:path...                       ns:variables          501 cannot change variables: they are not in this build
+GET          /v1/volumes                               ns:host-volume-read   200 []
+PUT,POST     /v1/volumes                               ns:csi-write-volume   501 cannot register volumes: they are not in this build
+GET          /v1/volumes/claims                        ns:host-volume-read   200 []
+DELETE       /v1/volumes/claim/:id                     ns:host-volume-delete 501 cannot delete volume claims: they are not in this build
+GET          /v1/volumes/external                      ns:csi-list-volume    501 cannot list external volumes: they are not in this build
+GET,PUT,POST,DELETE /v1/volumes/snapshot               ns:csi-list-volume    501 cannot use volume snapshots: they are not in this build
+PUT,POST     /v1/volume/host/create                    ns:host-volume-create 501 cannot create volumes: they are not in this build
+PUT,POST     /v1/volume/host/register                  ns:host-volume-register 501 cannot register volumes: they are not in this build
+GET          /v1/volume/host/:id                       ns:host-volume-read   404 volume not found
+DELETE       /v1/volume/host/:id                       ns:host-volume-delete 501 cannot delete volumes: they are not in this build
+GET          /v1/volume/csi/:id                        ns:csi-read-volume    404 volume not found
+PUT,DELETE   /v1/volume/csi/:id                        ns:csi-write-volume   501 cannot change volumes: they are not in this build
+PUT          /v1/volume/csi/:id/create                 ns:csi-write-volume   501 cannot create volumes: they are not in this build
+DELETE       /v1/volume/csi/:id/delete                 ns:csi-write-volume   501 cannot delete volumes: they are not in this build
+DELETE       /v1/volume/csi/:id/detach                 ns:csi-mount-volume   501 cannot detach volumes: they are not in this build
+GET          /v1/plugins                               plugin:list           200 []
+GET          /v1/plugin/csi/:id                        plugin:read           404 plugin not found
+GET          /v1/services                              ns:read-job           200 []
+GET          /v1/service/:name                         ns:read-job           200 []
+DELETE       /v1/service/:name/:id                     ns:submit-job|delete-service-registration 500 service registration not found
+GET          /v1/allocation/:id/services               ns:read-job           200 []
+GET          /v1/allocation/:id/checks                 ns:read-job           200 null
+GET          /v1/client/allocation/:id/checks          ns:read-job           200 null
+GET          /v1/client/allocation/:id/snapshot        ns:read-job           501 cannot send an allocation's disk: migration is not in this build
+GET,PUT,POST /v1/client/allocation/:id/pause           ns:submit-job|pause-allocation 501 cannot pause tasks: schedules are not in this build
+GET,POST     /v1/client/metadata                       node:read             501 cannot use node metadata: it is not in this build
+GET          /v1/client/identity                       node:read             501 cannot read node identity: it is not in this build
+PUT,POST     /v1/client/identity/renew                 node:write            501 cannot renew node identity: it is not in this build
+GET          /v1/scaling/policies                      ns:list-scaling-policies 200 []
+GET          /v1/scaling/policy/:id                    ns:read-scaling-policy 404 policy not found
+GET          /v1/job/:id.../action                     ns:alloc-exec         501 cannot run actions: they are not in this build
+PUT,POST,DELETE /v1/job/:id.../versions/:name/tag      ns:submit-job|tag-job-version 501 cannot tag versions: tags are not in this build
+DELETE       /v1/evaluations                           management            501 cannot delete evaluations: it is not in this build
+PUT,POST     /v1/deployment/fail/:id                   ns:submit-job|fail-deployment 501 cannot fail deployments: it is not in this build
+PUT,POST     /v1/deployment/pause/:id                  ns:submit-job|pause-deployment 501 cannot pause deployments: it is not in this build
+PUT,POST     /v1/deployment/promote/:id                ns:submit-job|promote-deployment 501 cannot promote deployments: it is not in this build
+PUT,POST     /v1/deployment/unblock/:id                ns:submit-job|unblock-deployment 501 Nomad Enterprise only endpoint
+PUT,POST     /v1/deployment/allocation-health/:id      ns:submit-job|set-alloc-health-deployment 501 cannot set allocation health: it is not in this build
+PUT,POST     /v1/node/pools                            node_pool:write       501 cannot change node pools: it is not in this build
+PUT,POST,DELETE /v1/node/pool/:name                    node_pool:write       501 cannot change node pools: it is not in this build
+PUT,POST     /v1/namespace                             management            501 cannot change namespaces: it is not in this build
+PUT,POST,DELETE /v1/namespace/:name                    management            501 cannot change namespaces: it is not in this build
+GET          /v1/event/stream                          ns:read-job           501 cannot stream events: they are not in this build
+PUT,POST     /v1/agent/join                            agent:write           501 cannot join: clusters are not in this build
+PUT,POST     /v1/agent/force-leave                     agent:write           501 cannot force a leave: clusters are not in this build
+GET          /v1/agent/schedulers                      agent:read            501 cannot list schedulers: it is not in this build
+GET,PUT,POST /v1/agent/schedulers/config               agent:read            501 cannot configure schedulers: it is not in this build
+GET,PUT,POST /v1/agent/keyring/:action                 agent:write           501 cannot use gossip keys: they are not in this build
+GET          /v1/agent/host                            agent:read            501 cannot describe the host: it is not in this build
+GET          /v1/agent/monitor/export                  agent:read            501 cannot export the log: it is not in this build
+GET          /v1/agent/pprof/:profile                  agent:write           501 cannot profile: it is not in this build
+GET          /v1/operator/autopilot/configuration      operator:read         501 cannot read autopilot: it is not in this build
+PUT          /v1/operator/autopilot/configuration      operator:write        501 cannot configure autopilot: it is not in this build
+GET          /v1/operator/autopilot/health             operator:read         501 cannot read autopilot: it is not in this build
+DELETE       /v1/operator/raft/peer                    management            501 cannot remove Raft peers: it is not in this build
+PUT,POST     /v1/operator/raft/transfer-leadership     management            501 cannot transfer leadership: it is not in this build
+GET,PUT,POST /v1/operator/snapshot                     management            501 cannot use snapshots: they are not in this build
+GET          /v1/operator/keyring/keys                 operator:keyring-read 200 []
+PUT,POST     /v1/operator/keyring/rotate               operator:keyring-rotate 501 cannot rotate keys: the keyring is not in this build
+DELETE       /v1/operator/keyring/key/:id              operator:keyring-delete 501 cannot delete keys: the keyring is not in this build
+GET          /v1/operator/upgrade-check/:check         operator:read         501 cannot check upgrades: it is not in this build
+GET          /v1/operator/license                      operator:read         204
+PUT          /v1/operator/license                      operator:write        501 Nomad Enterprise only endpoint
+POST         /v1/operator/utilization                  operator:write        501 Nomad Enterprise only endpoint
+GET          /v1/acl/token/self                        none                  200 {"AccessorID":"acls-disabled","SecretID":"","Name":"ACLs disabled","Type":"management","Policies":null,"Roles":null,"Global":false,"CreateTime":"0001-01-01T00:00:00Z","CreateIndex":0,"ModifyIndex":0}
+ANY          /v1/acl/:rest...                          none                  400 ACL support disabled
+GET          /v1/quotas                                quota:read            501 Nomad Enterprise only endpoint
+GET          /v1/quota-usages                          quota:read            501 Nomad Enterprise only endpoint
+ANY          /v1/quota                                 quota:write           501 Nomad Enterprise only endpoint
+ANY          /v1/quota/:name...                        quota:write           501 Nomad Enterprise only endpoint
+GET          /v1/sentinel/policies                     sentinel:read         501 Nomad Enterprise only endpoint
+ANY          /v1/sentinel/policy/:name                 sentinel:submit       501 Nomad Enterprise only endpoint
+GET          /v1/recommendations                       ns:submit-recommendation 501 Nomad Enterprise only endpoint
+ANY          /v1/recommendations/apply                 ns:submit-recommendation 501 Nomad Enterprise only endpoint
+ANY          /v1/recommendation                        ns:submit-recommendation 501 Nomad Enterprise only endpoint
+ANY          /v1/recommendation/:id                    ns:submit-recommendation 501 Nomad Enterprise only endpoint
+GET          /.well-known/jwks.json                    none                  200 {"keys":[]}
+GET          /.well-known/openid-configuration         none                  404 OIDC Discovery endpoint disabled
+`
+
+func unbuiltRoutes() []Route {
+	var out []Route
+	for line := range strings.Lines(strings.TrimSpace(unbuilt)) {
+		out = append(out, fixed(line))
+	}
+	return out
+}
