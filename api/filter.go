@@ -15,7 +15,7 @@ import (
 const (
 	maxFilter      = 4 << 10
 	maxFilterDepth = 50
-	maxFilterSteps = 100_000
+	maxFilterSteps = 1_000_000
 )
 
 // newFilter compiles a filter over T. Selectors are the names of Go fields and
@@ -33,7 +33,8 @@ func newFilter[T any](text string) (func(T) (bool, error), error) {
 	}
 	return func(item T) (bool, error) {
 		ok, err := eval.Evaluate(item)
-		if errors.Is(err, pointerstructure.ErrNotFound) {
+		// The second is a selector that goes through a nil pointer.
+		if errors.Is(err, pointerstructure.ErrNotFound) || errors.Is(err, pointerstructure.ErrInvalidKind) {
 			return false, nil
 		}
 		if err != nil {
