@@ -1,0 +1,183 @@
+package jobspec
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+)
+
+// maxFile is the largest file that a job file may read.
+const maxFile = MaxSourceSize
+
+// maxFileSet bounds how many entries fileset looks at.
+const maxFileSet = 100_000
+
+var errFSDisabled = errors.New("filesystem function disabled")
+
+// fileFunctions are the functions that look at the file system. Where it is not
+// allowed they exist, and fail.
+func fileFunctions(cfg ParseConfig) map[string]function.Function {
+	base := cfg.BaseDir
+	resolve := func(name string) (string, error) {
+		name, err := expandHome(name)
+		if err == nil && !filepath.IsAbs(name) {
+			name = filepath.Join(base, name)
+		}
+		return name, err
+	}
+	read := func(name string) ([]byte, error) {
+		full, err := resolve(name)
+		if err != nil {
+			return nil, err
+		}
+		return readFile(full)
+	}
+	table := map[string]function.Function{
+		"abspath": textFunc(func(s string) (string, error) {
+			full, err := filepath.Abs(s)
+			return filepath.ToSlash(full), err
+		}),
+		"basename":   textFunc(func(s string) (string, error) { return filepath.Base(s), nil }),
+		"dirname":    textFunc(func(s string) (string, error) { return filepath.Dir(s), nil }),
+		"pathexpand": textFunc(expandHome),
+		"file": textFunc(func(s string) (string, error) {
+			content, err := read(s)
+			if err == nil && !utf8.Valid(content) {
+				err = fmt.Errorf("contents of %s are not valid UTF-8; use filebase64 for binary files", s)
+			}
+			return string(content), err
+		}),
+		"filebase64": textFunc(func(s string) (string, error) {
+			content, err := read(s)
+			return base64.StdEncoding.EncodeToString(content), err
+		}),
+		"fileexists": function.New(&function.Spec{
+			Params: []function.Parameter{{Name: "path", Type: cty.String}},
+			Type:   function.StaticReturnType(cty.Bool),
+			Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+				full, err := resolve(args[0].AsString())
+				if err != nil {
+					return cty.NilVal, err
+				}
+				info, err := os.Stat(full)
+				if err != nil {
+					return cty.False, nil
+				}
+				return cty.BoolVal(info.Mode().IsRegular()), nil
+			},
+		}),
+		"fileset": function.New(&function.Spec{
+			Params: []function.Parameter{{Name: "path", Type: cty.String}, {Name: "pattern", Type: cty.String}},
+			Type:   function.StaticReturnType(cty.Set(cty.String)),
+			Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+				full, err := resolve(args[0].AsString())
+				if err != nil {
+					return cty.NilVal, err
+				}
+				return fileSet(full, args[1].AsString())
+			},
+		}),
+	}
+	if cfg.AllowFS {
+		return table
+	}
+	for name, f := range table {
+		table[name] = disabled(f)
+	}
+	return table
+}
+
+// disabled keeps a function's form and lets every call fail.
+func disabled(f function.Function) function.Function {
+	return function.New(&function.Spec{
+		Params: f.Params(),
+		Type:   func([]cty.Value) (cty.Type, error) { return cty.DynamicPseudoType, errFSDisabled },
+		Impl:   func([]cty.Value, cty.Type) (cty.Value, error) { return cty.NilVal, errFSDisabled },
+	})
+}
+
+func expandHome(name string) (string, error) {
+	if name != "~" && !strings.HasPrefix(name, "~/") {
+		return name, nil
+	}
+	home, err := os.UserHomeDir()
+	return filepath.Join(home, strings.TrimPrefix(name, "~")), err
+}
+
+func readFile(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, fmt.Errorf("no file exists at %s", name)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(content) > maxFile {
+		err = fmt.Errorf("%s is larger than %d bytes", name, maxFile)
+	}
+	return content, err
+}
+
+// fileSet lists the regular files under dir whose relative path matches.
+func fileSet(dir, pattern string) (cty.Value, error) {
+	if _, err := path.Match(pattern, ""); err != nil {
+		return cty.NilVal, fmt.Errorf("failed to glob pattern (%s): %w", pattern, err)
+	}
+	var found []cty.Value
+	looked := 0
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, entry fs.DirEntry, err error) error {
+		if looked++; looked > maxFileSet {
+			return fmt.Errorf("%s holds more than %d files", dir, maxFileSet)
+		}
+		if err != nil || entry.IsDir() {
+			return nil // unreadable folders match nothing
+		}
+		if matchPath(strings.Split(pattern, "/"), strings.Split(name, "/")) {
+			found = append(found, cty.StringVal(name))
+		}
+		return nil
+	})
+	if err != nil {
+		return cty.NilVal, err
+	}
+	if len(found) == 0 {
+		return cty.SetValEmpty(cty.String), nil
+	}
+	return cty.SetVal(found), nil
+}
+
+// matchPath matches segment by segment; "**" stands for any number of them.
+func matchPath(pattern, name []string) bool {
+	if len(pattern) == 0 {
+		return len(name) == 0
+	}
+	if pattern[0] == "**" {
+		for i := range len(name) + 1 {
+			if matchPath(pattern[1:], name[i:]) {
+				return true
+			}
+		}
+		return false
+	}
+	if len(name) == 0 {
+		return false
+	}
+	ok, _ := path.Match(pattern[0], name[0])
+	return ok && matchPath(pattern[1:], name[1:])
+}
