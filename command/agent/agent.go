@@ -1,0 +1,225 @@
+// Package agent turns a configuration into a running process: a server, a
+// client or both, with the HTTP API over them, logging and metrics.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/client"
+	"github.com/nomadlite/nomadlite/command/agent/config"
+	"github.com/nomadlite/nomadlite/nomadlite"
+)
+
+// httpGrace is how long running requests may finish when the agent stops.
+const httpGrace = 2 * time.Second
+
+// Agent is one running agent.
+type Agent struct {
+	log       hclog.InterceptLogger
+	telemetry *telemetry
+	server    *nomadlite.Server // nil without the server role
+	client    *client.Client    // nil without the client role
+	mux       *api.Mux
+	listeners []net.Listener
+	rpcAddr   string // advertised server address, host:port
+	readNew   func() (*config.Config, error)
+
+	mu  sync.Mutex // guards cfg
+	cfg *config.Config
+}
+
+func (a *Agent) config() *config.Config {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.cfg
+}
+
+// newAgent listens first, so that a taken port is found before anything else
+// starts, and then builds the roles.
+func newAgent(cfg *config.Config, log hclog.InterceptLogger, reload func() (*config.Config, error)) (*Agent, error) {
+	a := &Agent{log: log, cfg: cfg, readNew: reload}
+	var err error
+	if a.telemetry, err = newTelemetry(cfg); err != nil {
+		return nil, err
+	}
+	if err := a.listen(); err != nil {
+		return nil, err
+	}
+	if err := a.build(); err != nil {
+		a.closeListeners()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *Agent) closeListeners() {
+	for _, l := range a.listeners {
+		l.Close()
+	}
+}
+
+// listen opens the HTTP listener.
+func (a *Agent) listen() error {
+	l, err := listenTCP("http", a.cfg.Addresses.HTTP, a.cfg.Ports.HTTP)
+	if err != nil {
+		return err
+	}
+	a.listeners = append(a.listeners, l)
+	port := strconv.Itoa(a.cfg.Ports.RPC)
+	host := a.cfg.Addresses.RPC
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		adv, _, _ := net.SplitHostPort(a.cfg.AdvertiseHTTP(l.Addr()))
+		host = adv
+	}
+	a.rpcAddr = net.JoinHostPort(host, port)
+	return nil
+}
+
+// listenTCP opens one port and says clearly which one is taken.
+func listenTCP(name, host string, port int) (net.Listener, error) {
+	addr := net.JoinHostPort(host, strconv.Itoa(port))
+	l, err := net.Listen("tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("cannot listen on %s: the %s port %d is taken by another process; stop it, or set ports { %s = … }", addr, name, port, name)
+	case err != nil:
+		return nil, fmt.Errorf("cannot listen on %s for %s: %w", addr, name, err)
+	}
+	return l, nil
+}
+
+// build makes the roles and binds the route table.
+func (a *Agent) build() error {
+	cfg := a.cfg
+	var err error
+	if cfg.Server.Enabled {
+		if a.server, err = nomadlite.New(serverConfig(cfg, a.rpcAddr, a.log)); err != nil {
+			return err
+		}
+	}
+	if cfg.Client.Enabled {
+		conf, err := clientConfig(cfg, cfg.AdvertiseHTTP(a.listeners[0].Addr()), a.server, a.log)
+		if err != nil {
+			return err
+		}
+		if a.client, err = client.New(conf); err != nil {
+			return err
+		}
+	}
+	a.mux = api.NewMux(api.MuxConfig{
+		Logger: a.log.Named("http"), Resolve: api.NoACLs, Headers: cfg.HTTPHeaders, Leader: a.leader,
+		AllowedHosts: []string{cfg.NodeName},
+	})
+	a.bind()
+	if a.server != nil {
+		a.server.Bind(a.mux)
+	}
+	if a.client != nil {
+		a.client.Bind(a.mux)
+	}
+	return nil
+}
+
+func (a *Agent) leader() (bool, time.Duration) {
+	if a.server == nil {
+		return false, 0
+	}
+	return a.server.LeaderKnown(), 0
+}
+
+// run serves until ctx ends or a part fails; the first failure ends all.
+func (a *Agent) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	if a.server != nil {
+		group.Go(func() error { return part("server", a.server.Run(ctx)) })
+	}
+	if a.client != nil {
+		group.Go(func() error { return part("client", a.client.Run(ctx)) })
+	}
+	for _, l := range a.listeners {
+		group.Go(func() error { return a.serve(ctx, l) })
+	}
+	return group.Wait()
+}
+
+// part names the role that failed.
+func part(name string, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+func (a *Agent) serve(ctx context.Context, l net.Listener) error {
+	srv := api.NewServer(a.mux)
+	// Requests end with the agent: streams and blocking queries would hold it.
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	srv.BaseContext = func(net.Listener) context.Context { return base }
+	srv.ErrorLog = a.log.Named("http").StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		<-ctx.Done()
+		cancel()
+		grace, stop := context.WithTimeout(context.Background(), httpGrace)
+		defer stop()
+		if srv.Shutdown(grace) != nil {
+			srv.Close()
+		}
+	}()
+	err := srv.Serve(api.LimitListener(l, a.cfg.Limits.HTTPMaxConnsPerClient))
+	if errors.Is(err, http.ErrServerClosed) {
+		<-done
+		return nil
+	}
+	return fmt.Errorf("http: %w", err)
+}
+
+// reload reads the configuration again and applies what can change while
+// running: the log level and the response to it. Everything else is kept until
+// the next start.
+func (a *Agent) reload() error {
+	fresh, err := a.readNew()
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	cfg := *a.cfg
+	cfg.LogLevel = fresh.LogLevel
+	a.cfg = &cfg
+	a.log.SetLevel(hclog.LevelFromString(strings.ToUpper(fresh.LogLevel)))
+	a.log.Info("configuration reloaded", "log_level", fresh.LogLevel)
+	return nil
+}
+
+// devDirs makes the temporary folder of a dev agent without a data directory.
+func devDirs(cfg *config.Config) (cleanup func(), err error) {
+	if !cfg.DevMode || cfg.DataDir != "" {
+		return func() {}, nil
+	}
+	dir, err := os.MkdirTemp("", "nomadlite-dev-")
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a temporary folder for -dev: %w", err)
+	}
+	cfg.DataDir = dir
+	if err := cfg.Finish(); err != nil {
+		return nil, err
+	}
+	return func() { os.RemoveAll(dir) }, nil
+}

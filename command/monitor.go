@@ -1,0 +1,267 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// monitorWait bounds one blocking query of a monitor.
+const monitorWait = 30 * time.Second
+
+// monitor follows an evaluation and what comes of it, printing each change
+// once as it happens.
+type monitor struct {
+	c       *cli
+	client  *api.Client
+	verbose bool
+
+	eval   *structs.Evaluation               // last seen
+	allocs map[string]*structs.AllocListStub // last seen, by id
+}
+
+func newMonitor(c *cli, client *api.Client, verbose bool) *monitor {
+	return &monitor{c: c, client: client, verbose: verbose, allocs: map[string]*structs.AllocListStub{}}
+}
+
+func (m *monitor) head(format string, args ...any) {
+	fmt.Fprintf(m.c.stdout, "==> %s: %s\n", m.c.now().Format(time.RFC3339), fmt.Sprintf(format, args...))
+}
+
+func (m *monitor) say(format string, args ...any) {
+	fmt.Fprintf(m.c.stdout, "    %s: %s\n", m.c.now().Format(time.RFC3339), fmt.Sprintf(format, args...))
+}
+
+// follow watches the evaluation until it is terminal. The error carries exit
+// code 2 when something could not be placed, 1 when a deployment failed.
+func (m *monitor) follow(ctx context.Context, evalID string) error {
+	m.head("Monitoring evaluation %q", shortID(evalID, m.verbose))
+	var index uint64
+	for {
+		eval, meta, err := m.client.Evaluations().Get(ctx, evalID, &api.QueryOptions{WaitIndex: index, WaitTime: monitorWait})
+		if err != nil {
+			if ctx.Err() != nil {
+				return exitf(1, "Stopped monitoring; the evaluation goes on. See: nomadlite eval status %s", shortID(evalID, m.verbose))
+			}
+			return exitf(1, "Error reading evaluation: %v", err)
+		}
+		index = meta.LastIndex
+		if err := m.seeAllocs(ctx, eval); err != nil {
+			return err
+		}
+		m.seeEval(eval)
+		if eval.Terminal() {
+			return m.finish(ctx, eval)
+		}
+	}
+}
+
+// seeEval prints what changed in the evaluation.
+func (m *monitor) seeEval(eval *structs.Evaluation) {
+	old := m.eval
+	m.eval = eval
+	if old == nil {
+		switch {
+		case eval.NodeID != "":
+			m.say("Evaluation triggered by node %q", shortID(eval.NodeID, m.verbose))
+		case eval.JobID != "":
+			m.say("Evaluation triggered by job %q", eval.JobID)
+		}
+		old = &structs.Evaluation{Status: structs.EvalStatusPending}
+	}
+	if eval.DeploymentID != "" && old.DeploymentID == "" {
+		m.say("Evaluation within deployment: %q", shortID(eval.DeploymentID, m.verbose))
+	}
+	if eval.Status != old.Status {
+		m.say("Evaluation status changed: %q -> %q", old.Status, eval.Status)
+	}
+}
+
+// seeAllocs prints the allocations that the evaluation made or changed.
+func (m *monitor) seeAllocs(ctx context.Context, eval *structs.Evaluation) error {
+	stubs, _, err := m.client.Evaluations().Allocations(ctx, eval.ID, nil)
+	if err != nil {
+		return exitf(1, "Error reading allocations: %v", err)
+	}
+	sort.Slice(stubs, func(i, j int) bool { return stubs[i].Name < stubs[j].Name })
+	for _, a := range stubs {
+		m.seeAlloc(a, eval)
+	}
+	return nil
+}
+
+func (m *monitor) seeAlloc(a *structs.AllocListStub, eval *structs.Evaluation) {
+	old, known := m.allocs[a.ID]
+	m.allocs[a.ID] = a
+	id, node := shortID(a.ID, m.verbose), shortID(a.NodeID, m.verbose)
+	switch {
+	case !known && a.EvalID == eval.ID:
+		m.say("Allocation %q created: node %q, group %q", id, node, a.TaskGroup)
+	case !known:
+		m.say("Allocation %q modified: node %q, group %q", id, node, a.TaskGroup)
+	case old.ClientStatus != a.ClientStatus && a.ClientDescription != "":
+		m.say("Allocation %q status changed: %q -> %q (%s)", id, old.ClientStatus, a.ClientStatus, a.ClientDescription)
+	case old.ClientStatus != a.ClientStatus:
+		m.say("Allocation %q status changed: %q -> %q", id, old.ClientStatus, a.ClientStatus)
+	}
+}
+
+// finish prints the outcome of a terminal evaluation and follows what it led
+// to: a retry, then a deployment.
+func (m *monitor) finish(ctx context.Context, eval *structs.Evaluation) error {
+	id := shortID(eval.ID, m.verbose)
+	if len(eval.FailedTGAllocs) == 0 {
+		m.head("Evaluation %q finished with status %q", id, eval.Status)
+	} else {
+		m.head("Evaluation %q finished with status %q but failed to place all allocations:", id, eval.Status)
+		m.failedPlacements(eval)
+	}
+	if eval.NextEval != "" && eval.Status == structs.EvalStatusFailed {
+		m.say("Waiting for the follow-up evaluation %q", shortID(eval.NextEval, m.verbose))
+		return newMonitor(m.c, m.client, m.verbose).follow(ctx, eval.NextEval)
+	}
+	if eval.Status == structs.EvalStatusFailed {
+		return exitf(1, "Evaluation failed: %s", eval.StatusDescription)
+	}
+	if len(eval.FailedTGAllocs) > 0 {
+		return exitCode(2)
+	}
+	if eval.DeploymentID != "" {
+		return m.followDeployment(ctx, eval.DeploymentID)
+	}
+	return nil
+}
+
+func (m *monitor) failedPlacements(eval *structs.Evaluation) {
+	groups := make([]string, 0, len(eval.FailedTGAllocs))
+	for g := range eval.FailedTGAllocs {
+		groups = append(groups, g)
+	}
+	sort.Strings(groups)
+	for _, g := range groups {
+		metric := eval.FailedTGAllocs[g]
+		noun := "allocation"
+		if metric.CoalescedFailures > 0 {
+			noun = "allocations"
+		}
+		m.say("Task Group %q (failed to place %d %s):", g, metric.CoalescedFailures+1, noun)
+		for _, reason := range placementReasons(metric) {
+			fmt.Fprintf(m.c.stdout, "      * %s\n", clean(reason))
+		}
+	}
+	if eval.BlockedEval != "" {
+		m.say("Evaluation %q waiting for additional capacity to place remainder", shortID(eval.BlockedEval, m.verbose))
+	}
+}
+
+// followDeployment prints the progress of a deployment until it ends.
+func (m *monitor) followDeployment(ctx context.Context, id string) error {
+	m.head("Monitoring deployment %q", shortID(id, m.verbose))
+	var index uint64
+	last := ""
+	for {
+		d, meta, err := m.client.Deployments().Get(ctx, id, &api.QueryOptions{WaitIndex: index, WaitTime: monitorWait})
+		if err != nil {
+			if ctx.Err() != nil {
+				return exitf(1, "Stopped monitoring; the deployment goes on. See: nomadlite job status %s", m.eval.JobID)
+			}
+			return exitf(1, "Error reading deployment: %v", err)
+		}
+		index = meta.LastIndex
+		if err := m.seeAllocs(ctx, m.eval); err != nil {
+			return err
+		}
+		if text := deploymentProgress(d); text != last {
+			m.say("%s", text)
+			last = text
+		}
+		if !d.Active() {
+			m.head("Deployment %q finished with status %q: %s", shortID(id, m.verbose), d.Status, d.StatusDescription)
+			if d.Status == structs.DeploymentStatusFailed {
+				return exitCode(1)
+			}
+			return nil
+		}
+	}
+}
+
+// deploymentProgress is one line about all groups of a deployment.
+func deploymentProgress(d *structs.Deployment) string {
+	groups := make([]string, 0, len(d.TaskGroups))
+	for g := range d.TaskGroups {
+		groups = append(groups, g)
+	}
+	sort.Strings(groups)
+	parts := make([]string, len(groups))
+	for i, g := range groups {
+		s := d.TaskGroups[g]
+		parts[i] = fmt.Sprintf("group %q: %d of %d healthy", g, s.HealthyAllocs, s.DesiredTotal)
+		if s.UnhealthyAllocs > 0 {
+			parts[i] += fmt.Sprintf(", %d unhealthy", s.UnhealthyAllocs)
+		}
+		if s.DesiredCanaries > 0 && !s.Promoted {
+			parts[i] += fmt.Sprintf(", %d of %d canaries placed", len(s.PlacedCanaries), s.DesiredCanaries)
+		}
+	}
+	return "Deployment " + d.Status + ": " + strings.Join(parts, "; ")
+}
+
+// placementReasons explains in sentences why a group could not be placed.
+func placementReasons(m *structs.AllocMetric) []string {
+	var out []string
+	if m.NodesEvaluated == 0 {
+		out = append(out, "No nodes were eligible for evaluation")
+	}
+	for _, dc := range sortedKeys(m.NodesAvailable) {
+		if m.NodesAvailable[dc] == 0 {
+			out = append(out, fmt.Sprintf("No nodes are available in datacenter %q", dc))
+		}
+	}
+	for _, class := range sortedKeys(m.ClassFiltered) {
+		out = append(out, fmt.Sprintf("Class %q: %d nodes excluded by filter", class, m.ClassFiltered[class]))
+	}
+	for _, cs := range sortedKeys(m.ConstraintFiltered) {
+		out = append(out, fmt.Sprintf("Constraint %q: %d nodes excluded by filter", cs, m.ConstraintFiltered[cs]))
+	}
+	if m.NodesExhausted > 0 {
+		out = append(out, fmt.Sprintf("Resources exhausted on %d nodes", m.NodesExhausted))
+	}
+	for _, class := range sortedKeys(m.ClassExhausted) {
+		out = append(out, fmt.Sprintf("Class %q exhausted on %d nodes", class, m.ClassExhausted[class]))
+	}
+	for _, dim := range sortedKeys(m.DimensionExhausted) {
+		out = append(out, fmt.Sprintf("Dimension %q exhausted on %d nodes", dim, m.DimensionExhausted[dim]))
+	}
+	for _, q := range m.QuotaExhausted {
+		out = append(out, fmt.Sprintf("Quota limit hit %q", q))
+	}
+	return out
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+// copyUntil copies a stream to w until it ends or the verb is interrupted.
+func (c *cli) copyUntil(w io.Writer, r io.ReadCloser) error {
+	stop := context.AfterFunc(c.ctx, func() { r.Close() })
+	defer stop()
+	_, err := io.Copy(w, r)
+	r.Close()
+	if c.ctx.Err() != nil || errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}

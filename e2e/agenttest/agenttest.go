@@ -1,0 +1,277 @@
+// Package agenttest runs real agents for tests: one process each on ports of
+// its own, with everything that it starts found again and ended by process id.
+package agenttest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Patience is how long anything may take on a loaded machine.
+const Patience = 30 * time.Second
+
+var buildOnce = sync.OnceValues(func() (string, error) {
+	if bin := os.Getenv("NOMADLITE_BIN"); bin != "" {
+		return bin, nil
+	}
+	dir, err := os.MkdirTemp("", "nomadlite-e2e-")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "nomadlite")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", bin, "github.com/nomadlite/nomadlite")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+// Binary is the binary under test: NOMADLITE_BIN, or one built for the run.
+func Binary() (string, error) { return buildOnce() }
+
+// Agent is one running agent.
+type Agent struct {
+	Dir  string // its folder: configuration, log, data
+	Addr string // URL of the HTTP API
+	Pid  int
+
+	bin    string
+	args   []string
+	cmd    *exec.Cmd
+	exited chan struct{}
+}
+
+// Start writes a configuration with free ports and starts an agent in dir.
+// Further arguments go to `nomadlite agent`. A data directory makes state
+// outlive the process.
+func Start(dir string, durable bool, args ...string) (*Agent, error) {
+	bin, err := Binary()
+	if err != nil {
+		return nil, err
+	}
+	ports, err := FreePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	conf := fmt.Sprintf("bind_addr = \"127.0.0.1\"\nports {\n  http = %d\n  rpc  = %d\n  serf = %d\n}\n", ports[0], ports[1], ports[2])
+	mode := []string{"-dev"}
+	if durable {
+		mode = nil
+		conf += fmt.Sprintf("data_dir = %q\nserver {\n  enabled = true\n  bootstrap_expect = 1\n}\nclient {\n  enabled = true\n}\nplugin \"raw_exec\" {\n  config {\n    enabled = true\n  }\n}\n", filepath.Join(dir, "data"))
+	}
+	file := filepath.Join(dir, "agent.hcl")
+	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		Dir: dir, Addr: fmt.Sprintf("http://127.0.0.1:%d", ports[0]), bin: bin,
+		args: append(append(append([]string{"agent"}, mode...), "-config", file, "-log-level", "DEBUG"), args...),
+	}
+	return a, a.Again()
+}
+
+// Again starts the agent, for the first time or after it ended, and waits
+// until its node is ready.
+func (a *Agent) Again() error {
+	log, err := os.OpenFile(filepath.Join(a.Dir, "agent.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	a.cmd = exec.Command(a.bin, a.args...)
+	a.cmd.Dir = a.Dir
+	a.cmd.Env = append(os.Environ(), "TMPDIR="+a.Dir)
+	a.cmd.Stdout, a.cmd.Stderr = log, log
+	if err := a.cmd.Start(); err != nil {
+		return err
+	}
+	a.Pid, a.exited = a.cmd.Process.Pid, make(chan struct{})
+	go func(cmd *exec.Cmd, exited chan struct{}) { _ = cmd.Wait(); close(exited) }(a.cmd, a.exited)
+	return a.ready()
+}
+
+func (a *Agent) ready() error {
+	deadline := time.Now().Add(Patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		select {
+		case <-a.exited:
+			return fmt.Errorf("the agent exited at once:\n%s", a.LogTail())
+		default:
+		}
+		if body, err := a.get("/v1/nodes"); err == nil && strings.Contains(body, `"Status":"ready"`) {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the node was not ready within %v:\n%s", Patience, a.LogTail())
+		}
+	}
+	return nil
+}
+
+func (a *Agent) get(path string) (string, error) {
+	resp, err := http.Get(a.Addr + path)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	var b bytes.Buffer
+	_, err = b.ReadFrom(resp.Body)
+	return b.String(), err
+}
+
+// LogTail is the end of the agent's log.
+func (a *Agent) LogTail() string {
+	raw, _ := os.ReadFile(filepath.Join(a.Dir, "agent.log"))
+	if len(raw) > 6000 {
+		raw = raw[len(raw)-6000:]
+	}
+	return string(raw)
+}
+
+// Kill ends the agent process with SIGKILL and nothing else.
+func (a *Agent) Kill() error {
+	if err := a.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	<-a.exited
+	return nil
+}
+
+// Interrupt ends the agent as an operator does and returns its exit code.
+func (a *Agent) Interrupt() (int, error) {
+	if err := a.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		return 0, err
+	}
+	select {
+	case <-a.exited:
+		return a.cmd.ProcessState.ExitCode(), nil
+	case <-time.After(Patience):
+		return 0, fmt.Errorf("the agent did not end within %v of an interrupt:\n%s", Patience, a.LogTail())
+	}
+}
+
+// Cleanup ends the agent and every process that belongs to its folder, and
+// unmounts what is left under it.
+func (a *Agent) Cleanup() {
+	select {
+	case <-a.exited:
+	default:
+		_ = a.Kill()
+	}
+	for range 100 {
+		procs := a.Processes()
+		if len(procs) == 0 {
+			break
+		}
+		for _, p := range procs {
+			_ = syscall.Kill(p.Pid, syscall.SIGKILL)
+		}
+		time.Sleep(10 * time.Millisecond) // the kernel needs a moment to reap
+	}
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], a.Dir+"/") {
+			_ = syscall.Unmount(f[4], syscall.MNT_DETACH)
+		}
+	}
+}
+
+// Process is a live process that belongs to an agent.
+type Process struct {
+	Pid  int
+	Args []string
+	Task bool // it runs in an allocation
+}
+
+// Processes lists what belongs to the agent's folder, the agent itself left
+// out: keeper, drivers and tasks. They are known by the folder in their
+// environment, which all of them inherit.
+func (a *Agent) Processes() []Process {
+	var out []Process
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == a.Pid || pid == os.Getpid() {
+			continue
+		}
+		env, err := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
+		if err != nil || !bytes.Contains(env, []byte(a.Dir)) {
+			continue
+		}
+		if stat, err := os.ReadFile(filepath.Join("/proc", e.Name(), "stat")); err != nil || bytes.Contains(stat[bytes.LastIndexByte(stat, ')'):], []byte(") Z")) {
+			continue
+		}
+		cmdline, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		out = append(out, Process{
+			Pid: pid, Args: strings.Split(strings.TrimRight(string(cmdline), "\x00"), "\x00"),
+			Task: bytes.Contains(env, []byte("NOMAD_ALLOC_ID=")),
+		})
+	}
+	return out
+}
+
+// FreePorts finds ports that nothing listens on.
+func FreePorts(n int) ([]int, error) {
+	var out []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		out = append(out, l.Addr().(*net.TCPAddr).Port)
+	}
+	return out, nil
+}
+
+// New starts an agent for a test and ends it with the test; the log of a
+// failed test is shown.
+func New(t testing.TB, durable bool, args ...string) *Agent {
+	t.Helper()
+	a, err := Start(t.TempDir(), durable, args...)
+	if a != nil {
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("the agent's log:\n%s", a.LogTail())
+			}
+			a.Cleanup()
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// Eventually waits until cond holds and fails the test when it does not.
+func Eventually(t testing.TB, what string, cond func() error) {
+	t.Helper()
+	deadline := time.Now().Add(Patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := cond()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %v: %v", what, Patience, err)
+		}
+		<-tick.C
+	}
+}

@@ -1,0 +1,193 @@
+// Package scripts runs the command line as people do: txtar scripts against
+// real agents. Commands beside the standard ones of testscript:
+//
+//	agent-start [-durable] [args...]   start an agent; NOMAD_ADDR points at it
+//	agent-kill                         SIGKILL the agent alone
+//	agent-again                        start it again with the same folder
+//	agent-stop                         interrupt it and wait for its end
+//	eventually PATTERN cmd [args...]   run until the output matches
+//	no-tasks                           no process of an allocation is left
+//	no-dirs                            no allocation directory is left
+//	no-cgroups                         no cgroup of an allocation is left
+package scripts
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/nomadlite/nomadlite/e2e/agenttest"
+)
+
+func TestScripts(t *testing.T) {
+	bin, err := agenttest.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples, err := filepath.Abs("../../docs/examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			dir, err := os.MkdirTemp("", "nl") // sockets need short paths
+			if err != nil {
+				return err
+			}
+			env.Defer(func() { os.RemoveAll(dir) })
+			env.Setenv("AGENT", dir)
+			env.Setenv("EXAMPLES", examples)
+			env.Setenv("NOMAD_CLI_SHOW_HINTS", "false")
+			env.Setenv("PATH", filepath.Dir(bin)+string(os.PathListSeparator)+os.Getenv("PATH"))
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"agent-start": agentStart,
+			"agent-kill":  withAgent(func(a *agenttest.Agent, _ []string) error { return a.Kill() }),
+			"agent-again": withAgent(func(a *agenttest.Agent, _ []string) error { return a.Again() }),
+			"agent-stop": withAgent(func(a *agenttest.Agent, _ []string) error {
+				_, err := a.Interrupt()
+				return err
+			}),
+			"eventually": eventually,
+			"no-tasks":   withAgent(noTasks),
+			"no-dirs":    withAgent(noDirs),
+			"no-cgroups": withAgent(noCgroups),
+		},
+	})
+}
+
+// running holds the agent of each script by its folder. Scripts run side by
+// side.
+var running sync.Map
+
+func agentOf(ts *testscript.TestScript) *agenttest.Agent {
+	a, ok := running.Load(ts.Getenv("AGENT"))
+	if !ok {
+		ts.Fatalf("no agent: call agent-start first")
+	}
+	return a.(*agenttest.Agent)
+}
+
+func agentStart(ts *testscript.TestScript, neg bool, args []string) {
+	durable := len(args) > 0 && args[0] == "-durable"
+	if durable {
+		args = args[1:]
+	}
+	a, err := agenttest.Start(ts.Getenv("AGENT"), durable, args...)
+	if a != nil {
+		ts.Defer(a.Cleanup)
+		ts.Setenv("NOMAD_ADDR", a.Addr)
+		running.Store(ts.Getenv("AGENT"), a)
+	}
+	if (err != nil) != neg {
+		ts.Fatalf("agent-start: %v", err)
+	}
+}
+
+func withAgent(f func(a *agenttest.Agent, args []string) error) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if err := f(agentOf(ts), args); (err != nil) != neg {
+			ts.Fatalf("%v", err)
+		}
+	}
+}
+
+// eventually runs a command until it succeeds and its output matches.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: eventually PATTERN cmd [args...]")
+	}
+	re, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	deadline := time.Now().Add(agenttest.Patience)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		path, err := exec.LookPath(args[1])
+		if args[1] == "nomadlite" {
+			path, err = agenttest.Binary()
+		}
+		ts.Check(err)
+		cmd := exec.Command(path, args[2:]...)
+		cmd.Dir = ts.MkAbs(".")
+		cmd.Env = append(os.Environ(), "NOMAD_ADDR="+ts.Getenv("NOMAD_ADDR"))
+		out, err := cmd.CombinedOutput()
+		if err == nil && re.Match(out) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%v never matched %q; the last output (%v):\n%s", args[1:], args[0], err, out)
+		}
+		<-tick.C
+	}
+}
+
+// within repeats a check until it holds.
+func within(check func() error) error {
+	deadline := time.Now().Add(agenttest.Patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := check()
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		<-tick.C
+	}
+}
+
+func noTasks(a *agenttest.Agent, _ []string) error {
+	return within(func() error {
+		var left []string
+		for _, p := range a.Processes() {
+			if p.Task {
+				left = append(left, fmt.Sprintf("%d %v", p.Pid, p.Args))
+			}
+		}
+		if len(left) > 0 {
+			return fmt.Errorf("processes of allocations are left: %s", strings.Join(left, "; "))
+		}
+		return nil
+	})
+}
+
+func noDirs(a *agenttest.Agent, _ []string) error {
+	return within(func() error {
+		for _, pattern := range []string{"data/alloc/*", "nomadlite-dev-*/alloc/*"} {
+			if left, err := filepath.Glob(filepath.Join(a.Dir, pattern)); err != nil || len(left) > 0 {
+				return errors.Join(err, fmt.Errorf("allocation directories are left: %v", left))
+			}
+		}
+		return nil
+	})
+}
+
+func noCgroups(a *agenttest.Agent, _ []string) error {
+	return within(func() error {
+		for _, pattern := range []string{"/sys/fs/cgroup/nomad.slice/*/*.scope", "/sys/fs/cgroup/*/nomad.slice/*/*.scope", "/sys/fs/cgroup/nomad.slice/*.scope", "/sys/fs/cgroup/*/nomad.slice/*.scope"} {
+			left, err := filepath.Glob(pattern)
+			if err != nil {
+				return err
+			}
+			for _, dir := range left {
+				procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+				if err == nil && strings.TrimSpace(string(procs)) == "" {
+					return fmt.Errorf("an empty cgroup is left: %s", dir)
+				}
+			}
+		}
+		return nil
+	})
+}
