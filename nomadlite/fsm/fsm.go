@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -80,6 +81,7 @@ type FSM struct {
 	log     hclog.Logger
 	halt    func(index uint64, err error)
 	skipped atomic.Uint64
+	halted  atomic.Bool
 }
 
 var _ raft.BatchingFSM = (*FSM)(nil)
@@ -94,8 +96,76 @@ func New(store *state.Store, log hclog.Logger, halt func(index uint64, err error
 // Skipped counts the ignorable commands that this build does not know.
 func (f *FSM) Skipped() uint64 { return f.skipped.Load() }
 
-// Apply implements raft.FSM.
-func (f *FSM) Apply(l *raft.Log) any { return Result{} }
+// Apply implements raft.FSM: one entry, one transaction.
+func (f *FSM) Apply(l *raft.Log) any {
+	if f.halted.Load() {
+		return Result{Err: structs.Errorf(structs.Unavailable, "cannot apply log entry %d: this server has stopped applying", l.Index)}
+	}
+	value, err := f.apply(l.Index, l.Data)
+	var corrupt *CorruptError
+	if errors.As(err, &corrupt) {
+		corrupt.Index = l.Index
+		f.halted.Store(true)
+		f.log.Error("cannot apply log entry; stopping", "index", l.Index, "error", err)
+		if f.halt == nil {
+			panic(err)
+		}
+		f.halt(l.Index, err)
+	}
+	return Result{Value: value, Err: err}
+}
+
+func (f *FSM) apply(index uint64, data []byte) (any, error) {
+	t, body, skip, err := open(data)
+	if err != nil {
+		return nil, err
+	}
+	if skip {
+		f.skipped.Add(1)
+		return nil, nil
+	}
+	txn := f.store.Begin(index)
+	value, err := commands[t].apply(txn, body)
+	if err != nil {
+		txn.Abort()
+		return nil, err
+	}
+	txn.Commit()
+	return value, nil
+}
+
+// open reads the header of an entry. skip is set for an ignorable command that
+// this build does not know.
+func open(data []byte) (t Type, body []byte, skip bool, err error) {
+	if len(data) < headerLen {
+		return 0, nil, false, &CorruptError{Err: fmt.Errorf("%d bytes are shorter than a header", len(data))}
+	}
+	t = Type(binary.BigEndian.Uint16(data))
+	schema, flags := data[2], data[3]
+	body = data[headerLen:]
+	if n := binary.BigEndian.Uint32(data[4:]); uint64(n) != uint64(len(body)) {
+		return 0, nil, false, &CorruptError{Command: name(t), Err: fmt.Errorf("the header says %d bytes, there are %d", n, len(body))}
+	}
+	c, known := commands[t]
+	switch {
+	case !known && flags&flagIgnorable != 0:
+		return t, nil, true, nil
+	case !known:
+		return 0, nil, false, &CorruptError{Command: name(t), Err: errors.New("unknown command: a newer server wrote it; upgrade this one")}
+	case schema == 0 || schema > c.schema:
+		return 0, nil, false, &CorruptError{Command: c.name, Err: fmt.Errorf("schema %d, this build reads up to %d; upgrade it", schema, c.schema)}
+	case flags&^flagIgnorable != 0:
+		return 0, nil, false, &CorruptError{Command: c.name, Err: fmt.Errorf("unknown flags %#x", flags)}
+	}
+	return t, body, false, nil
+}
+
+func name(t Type) string {
+	if c, ok := commands[t]; ok {
+		return c.name
+	}
+	return fmt.Sprintf("command %d", t)
+}
 
 // ApplyBatch implements raft.BatchingFSM.
 func (f *FSM) ApplyBatch(logs []*raft.Log) []any {

@@ -3,6 +3,9 @@ package state
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/nomadlite/nomadlite/nomadlite/state/alloctable"
+	"github.com/nomadlite/nomadlite/structs"
 )
 
 // Options configures a Store.
@@ -31,9 +34,27 @@ type root struct {
 	index   uint64
 	epoch   uint64
 	cluster string
+	keyed   bool // the key of allocation ids is set
 	// changed is the index of the last change by table, deletions included.
 	changed [tableCount]uint64
 	tables  [tableCount]any
+
+	allocs        *alloctable.Table
+	allocsDeleted uint64
+	// changes are appended to in place, beyond the length that older roots
+	// know; they are complete after the index changesFrom.
+	changes     []NodeChange
+	changesFrom uint64
+}
+
+func newRoot(opts Options) *root {
+	r := &root{allocs: alloctable.New(opts.AllocKey), keyed: opts.AllocKey != [16]byte{}}
+	for i, t := range tables {
+		if t != nil {
+			r.tables[i] = t.empty()
+		}
+	}
+	return r
 }
 
 // New returns a store with what always exists: the default namespace and the
@@ -41,6 +62,11 @@ type root struct {
 func New(opts Options) *Store {
 	s := &Store{opts: opts, hub: newHub(), replaced: make(chan struct{})}
 	s.root.Store(newRoot(opts))
+	t := s.Begin(0)
+	namespaces.set(t, &structs.Namespace{Name: structs.DefaultNamespace, Description: "Default shared namespace"})
+	nodePools.set(t, &structs.NodePool{Name: structs.NodePoolAll, Description: "Node pool with all nodes in the cluster."})
+	nodePools.set(t, &structs.NodePool{Name: structs.NodePoolDefault, Description: "Default node pool."})
+	t.Commit()
 	return s
 }
 

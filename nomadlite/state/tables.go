@@ -64,6 +64,18 @@ var evals = declare(table[structs.Evaluation]{
 	indexes: []index[structs.Evaluation]{
 		{"created", func(e *structs.Evaluation) string { return orderKey(e.CreateIndex) }},
 		{"job", func(e *structs.Evaluation) string { return joinKey(e.Namespace, e.JobID, orderKey(e.CreateIndex)) }},
+		{"open", func(e *structs.Evaluation) string {
+			if e.Terminal() {
+				return ""
+			}
+			return orderKey(e.CreateIndex)
+		}},
+		{"job open", func(e *structs.Evaluation) string {
+			if e.Terminal() {
+				return ""
+			}
+			return joinKey(e.Namespace, e.JobID, orderKey(e.CreateIndex))
+		}},
 	},
 	dirty: func(e *structs.Evaluation) []Key {
 		return []Key{KeyEval(e.ID), KeyJobEvals(e.Namespace, e.JobID)}

@@ -1,14 +1,30 @@
 package state
 
-import "github.com/nomadlite/nomadlite/structs"
+import (
+	"maps"
+	"slices"
 
-// Txn is the writing of one Raft entry. It is not safe for concurrent use.
+	"github.com/nomadlite/nomadlite/nomadlite/state/alloctable"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// Txn is the writing of one Raft entry. It is not safe for concurrent use. A
+// verb that returns an error may have written some of its changes: Abort then.
 type Txn struct {
 	s     *Store
 	root  *root
 	index uint64
+	owner uint64
 	owned [tableCount]bool
+	edit  *alloctable.Edit // nil until an allocation or node changes
 	dirty map[Key]struct{}
+
+	// What Commit derives from the changes: statuses of jobs, summaries,
+	// counters of deployments, the change ring.
+	jobsTouched  map[JobKey]struct{}
+	summaries    map[JobKey]*structs.JobSummary
+	deployments  map[string]*structs.Deployment
+	nodesTouched map[uint32]struct{}
 }
 
 // Begin starts the transaction of the entry with the index. It must be ended
@@ -18,16 +34,23 @@ func (s *Store) Begin(index uint64) *Txn {
 	s.txns++
 	r := *s.root.Load()
 	r.index = index
-	return &Txn{s: s, root: &r, index: index}
+	return &Txn{s: s, root: &r, index: index, owner: s.txns}
 }
 
-// Commit publishes the transaction and wakes watchers.
+// Commit derives what follows from the changes, publishes the new root and
+// wakes watchers.
 func (t *Txn) Commit() {
+	t.flushDeployments()
+	t.flushJobs()
+	t.flushSummaries()
+	t.flushChanges()
+	if t.edit != nil {
+		t.root.allocs = t.edit.Done()
+	}
 	t.s.root.Store(t.root)
-	dirty := t.dirty
 	t.root = nil
 	t.s.writer.Unlock()
-	t.s.hub.notify(dirty)
+	t.s.hub.notify(t.dirty)
 }
 
 // Abort drops the transaction.
@@ -46,43 +69,167 @@ func (t *Txn) mark(k Key) {
 	t.dirty[k] = struct{}{}
 }
 
-// Snapshot reads what the transaction has written so far. It is valid until
-// the next verb.
-func (t *Txn) Snapshot() *Snapshot { return &Snapshot{r: t.root} }
-
-func (t *Txn) Epoch(c *Epoch) error                                    { return nil }
-func (t *Txn) RegisterJob(c *JobRegister) (*JobResult, error)          { return nil, nil }
-func (t *Txn) DeregisterJob(c *JobDeregister) (*JobResult, error)      { return nil, nil }
-func (t *Txn) ScaleJob(c *JobScale) (*JobResult, error)                { return nil, nil }
-func (t *Txn) SetJobStability(c *JobStability) (*JobResult, error)     { return nil, nil }
-func (t *Txn) TagJob(c *JobTag) error                                  { return nil }
-func (t *Txn) UpsertEvals(c *EvalUpsert) error                         { return nil }
-func (t *Txn) DeleteEvals(c *EvalDelete) error                         { return nil }
-func (t *Txn) ApplyPlan(p *structs.Plan) (*structs.PlanResult, error)  { return nil, nil }
-func (t *Txn) UpdateAllocs(c *AllocUpdate) error                       { return nil }
-func (t *Txn) UpdateAllocTransitions(c *AllocTransition) error         { return nil }
-func (t *Txn) RegisterNode(c *NodeRegister) error                      { return nil }
-func (t *Txn) UpdateNodeStatus(c *NodeStatus) error                    { return nil }
-func (t *Txn) UpdateNodeEligibility(c *NodeEligibility) error          { return nil }
-func (t *Txn) UpdateNodeDrain(c *NodeDrain) error                      { return nil }
-func (t *Txn) DeleteNodes(c *NodeDelete) error                         { return nil }
-func (t *Txn) UpsertDeployment(c *DeploymentUpsert) error              { return nil }
-func (t *Txn) UpdateDeploymentStatus(c *DeploymentStatus) error        { return nil }
-func (t *Txn) PromoteDeployment(c *DeploymentPromote) error            { return nil }
-func (t *Txn) SetDeploymentAllocHealth(c *DeploymentAllocHealth) error { return nil }
-func (t *Txn) Collect(c *Collect) error                                { return nil }
-func (t *Txn) SetSchedulerConfig(c *SchedulerConfig) error             { return nil }
-func (t *Txn) RecordPeriodicLaunch(c *PeriodicLaunch) error            { return nil }
-func (t *Txn) UpsertNamespaces(c *NamespaceUpsert) error               { return nil }
-func (t *Txn) DeleteNamespaces(c *NamespaceDelete) error               { return nil }
-func (t *Txn) UpsertNodePools(c *NodePoolUpsert) error                 { return nil }
-func (t *Txn) DeleteNodePools(c *NodePoolDelete) error                 { return nil }
-func newRoot(Options) *root {
-	r := &root{}
-	for i, t := range tables {
-		if t != nil {
-			r.tables[i] = t.empty()
-		}
+// Snapshot reads what the transaction has written so far, except what Commit
+// derives. It is valid until the next verb.
+func (t *Txn) Snapshot() *Snapshot {
+	if t.edit != nil {
+		t.root.allocs = &t.edit.Table
 	}
-	return r
+	return &Snapshot{r: t.root}
+}
+
+// allocs returns the allocations as the transaction sees them.
+func (t *Txn) allocs() *alloctable.Table {
+	if t.edit != nil {
+		return &t.edit.Table
+	}
+	return t.root.allocs
+}
+
+// editAllocs returns the allocations for changing.
+func (t *Txn) editAllocs() *alloctable.Edit {
+	if t.edit == nil {
+		t.edit = t.root.allocs.Edit(t.owner)
+	}
+	return t.edit
+}
+
+func (t *Txn) touchJob(ns, id string) {
+	if t.jobsTouched == nil {
+		t.jobsTouched = make(map[JobKey]struct{})
+	}
+	t.jobsTouched[JobKey{ns, id}] = struct{}{}
+}
+
+func (t *Txn) touchNode(num uint32) {
+	if t.nodesTouched == nil {
+		t.nodesTouched = make(map[uint32]struct{})
+	}
+	t.nodesTouched[num] = struct{}{}
+}
+
+// maxChanges is how many node changes are remembered at least.
+const maxChanges = 1 << 17
+
+func (t *Txn) flushChanges() {
+	if len(t.nodesTouched) == 0 {
+		return
+	}
+	if c := t.root.changes; len(c) > 2*maxChanges {
+		t.root.changesFrom = c[len(c)-maxChanges-1].Index
+		t.root.changes = append(make([]NodeChange, 0, 2*maxChanges+len(t.nodesTouched)), c[len(c)-maxChanges:]...)
+	}
+	for _, num := range slices.Sorted(maps.Keys(t.nodesTouched)) {
+		t.root.changes = append(t.root.changes, NodeChange{t.index, num})
+	}
+}
+
+// Epoch starts a leader's term. Terms do not go back.
+func (t *Txn) Epoch(c *Epoch) error {
+	if c.Term < t.root.epoch {
+		return structs.Errorf(structs.Conflict, "cannot start term %d: term %d has started", c.Term, t.root.epoch)
+	}
+	t.root.epoch = c.Term
+	if t.root.cluster == "" {
+		t.root.cluster = c.ClusterID
+	}
+	if len(c.AllocKey) == 16 && !t.root.keyed {
+		t.editAllocs().SetKey([16]byte(c.AllocKey))
+		t.root.keyed = true
+	}
+	return nil
+}
+
+// SetSchedulerConfig stores the cluster-wide scheduler configuration.
+func (t *Txn) SetSchedulerConfig(c *SchedulerConfig) error {
+	if c.Config == nil {
+		return structs.Errorf(structs.Invalid, "cannot set the scheduler configuration: it is missing")
+	}
+	old := schedulerConfigs.get(t.root, "")
+	n := *c.Config
+	n.CreateIndex, n.ModifyIndex = t.index, t.index
+	have := uint64(0)
+	if old != nil {
+		n.CreateIndex, have = old.CreateIndex, old.ModifyIndex
+	}
+	if c.CheckIndex && c.ModifyIndex != have {
+		return structs.Errorf(structs.Conflict, "cannot set the scheduler configuration: it is at index %d, not %d; read it again", have, c.ModifyIndex)
+	}
+	schedulerConfigs.set(t, &n)
+	return nil
+}
+
+// RecordPeriodicLaunch stores the last launch of a periodic job.
+func (t *Txn) RecordPeriodicLaunch(c *PeriodicLaunch) error {
+	if jobs.get(t.root, joinKey(c.Namespace, c.JobID)) == nil {
+		return structs.Errorf(structs.NotFound, "cannot record a launch of job %q: no such job in namespace %q", c.JobID, c.Namespace)
+	}
+	launches.set(t, &launch{c.Namespace, c.JobID, c.Launch, t.index})
+	return nil
+}
+
+// UpsertNamespaces writes namespaces.
+func (t *Txn) UpsertNamespaces(c *NamespaceUpsert) error {
+	for _, n := range c.Namespaces {
+		v := *n
+		v.CreateIndex, v.ModifyIndex = t.index, t.index
+		if old := namespaces.get(t.root, n.Name); old != nil {
+			v.CreateIndex = old.CreateIndex
+		}
+		namespaces.set(t, &v)
+	}
+	return nil
+}
+
+// DeleteNamespaces removes namespaces that have no jobs.
+func (t *Txn) DeleteNamespaces(c *NamespaceDelete) error {
+	for _, name := range c.Names {
+		if name == structs.DefaultNamespace {
+			return structs.Errorf(structs.Invalid, "cannot delete namespace %q: it always exists", name)
+		}
+		if namespaces.get(t.root, name) == nil {
+			return structs.Errorf(structs.NotFound, "cannot delete namespace %q: no such namespace", name)
+		}
+		for j := range jobs.prefix(t.root, joinKey(name, "")) {
+			return structs.Errorf(structs.Conflict, "cannot delete namespace %q: job %q is in it; purge its jobs first", name, j.ID)
+		}
+		namespaces.remove(t, name)
+	}
+	return nil
+}
+
+// UpsertNodePools writes node pools.
+func (t *Txn) UpsertNodePools(c *NodePoolUpsert) error {
+	for _, p := range c.NodePools {
+		if p.Name == structs.NodePoolAll || p.Name == structs.NodePoolDefault {
+			return structs.Errorf(structs.Invalid, "cannot change node pool %q: it is built in", p.Name)
+		}
+		v := *p
+		v.CreateIndex, v.ModifyIndex = t.index, t.index
+		if old := nodePools.get(t.root, p.Name); old != nil {
+			v.CreateIndex = old.CreateIndex
+		}
+		nodePools.set(t, &v)
+	}
+	return nil
+}
+
+// DeleteNodePools removes pools that have neither nodes nor jobs.
+func (t *Txn) DeleteNodePools(c *NodePoolDelete) error {
+	for _, name := range c.Names {
+		if name == structs.NodePoolAll || name == structs.NodePoolDefault {
+			return structs.Errorf(structs.Invalid, "cannot delete node pool %q: it is built in", name)
+		}
+		if nodePools.get(t.root, name) == nil {
+			return structs.Errorf(structs.NotFound, "cannot delete node pool %q: no such pool", name)
+		}
+		for n := range nodes.by(t.root, "pool", joinKey(name, "")) {
+			return structs.Errorf(structs.Conflict, "cannot delete node pool %q: node %s is in it", name, n.ID)
+		}
+		for j := range jobs.by(t.root, "pool", joinKey(name, "")) {
+			return structs.Errorf(structs.Conflict, "cannot delete node pool %q: job %q of namespace %q uses it", name, j.ID, j.Namespace)
+		}
+		nodePools.remove(t, name)
+	}
+	return nil
 }

@@ -1,0 +1,323 @@
+package alloctable
+
+import (
+	"slices"
+	"unique"
+
+	"github.com/tidwall/btree"
+
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// Edit makes the next version of a table. There is at most one Edit at a time,
+// and one that is dropped leaves the table as it was.
+type Edit struct {
+	Table
+	owner uint64
+	owned struct{ nodeNums, jobNums, byEval, byDeploy bool }
+	// described shares the cold data of rows that have a description alone.
+	described map[string]*Rare
+}
+
+// Edit begins a change. owner must be greater than that of every earlier Edit
+// of the table and its ancestors, dropped ones included.
+func (t *Table) Edit(owner uint64) *Edit { return &Edit{Table: *t, owner: owner} }
+
+// Done returns the changed table.
+func (e *Edit) Done() *Table {
+	t := e.Table
+	return &t
+}
+
+// SetKey replaces the key of ids; it does nothing once there are rows.
+func (e *Edit) SetKey(key [16]byte) {
+	if e.n == 0 {
+		e.ids = newIDs(key)
+	}
+}
+
+// AddNode returns the dense number of a node, a new one when it has none. A
+// changed name holds for later reads of all its rows.
+func (e *Edit) AddNode(n Node) uint32 {
+	if num, ok := e.NodeNum(n.ID); ok {
+		if e.nodes.get(int(num)) != n {
+			*e.nodes.edit(e.owner, int(num)) = n
+		}
+		return num
+	}
+	num := uint32(e.nodes.add(e.owner, n))
+	e.nodeRows.add(e.owner, nodeRows{})
+	own(&e.nodeNums, &e.owned.nodeNums).Set(keyed{n.ID, num})
+	return num
+}
+
+func own[T any](tree **btree.BTreeG[T], owned *bool) *btree.BTreeG[T] {
+	if !*owned {
+		*tree, *owned = (*tree).Copy(), true
+	}
+	return *tree
+}
+
+// AddBatch adds a batch that rows can then be appended or moved to. Rows of a
+// batch that is not InPlace must be appended before the next AddBatch.
+func (e *Edit) AddBatch(b Batch) uint32 {
+	b.ask = Ask(b.Resources)
+	b.first = e.n
+	b.job = e.addJob(b.Job)
+	id := uint32(e.batches.add(e.owner, &b))
+	e.refs.add(e.owner, 0)
+	if !b.InPlace {
+		j := e.jobs.edit(e.owner, int(b.job))
+		j.batches = append(j.batches, id)
+	}
+	if b.EvalID != "" {
+		listAdd(own(&e.byEval, &e.owned.byEval), b.EvalID, id)
+	}
+	if b.DeploymentID != "" {
+		listAdd(own(&e.byDeploy, &e.owned.byDeploy), b.DeploymentID, id)
+	}
+	return id
+}
+
+func (e *Edit) addJob(j *structs.Job) uint32 {
+	if num, ok := e.jobNum(j.Namespace, j.ID); ok {
+		return num
+	}
+	num := uint32(e.jobs.add(e.owner, jobRows{jobKey: jobKey{j.Namespace, j.ID}}))
+	own(&e.jobNums, &e.owned.jobNums).Set(keyed{j.Namespace + "\x00" + j.ID, num})
+	return num
+}
+
+func listAdd(lists *btree.BTreeG[batchList], key string, id uint32) {
+	l, _ := lists.Get(batchList{key: key})
+	lists.Set(batchList{key, append(l.batches, id)})
+}
+
+func listRemove(lists *btree.BTreeG[batchList], key string, id uint32) {
+	l, _ := lists.Get(batchList{key: key})
+	rest := without(l.batches, id)
+	if len(rest) == 0 {
+		lists.Delete(batchList{key: key})
+		return
+	}
+	lists.Set(batchList{key, rest})
+}
+
+func without(list []uint32, id uint32) []uint32 {
+	i := slices.Index(list, id)
+	if i < 0 {
+		return list
+	}
+	return append(append(make([]uint32, 0, len(list)-1), list[:i]...), list[i+1:]...)
+}
+
+// Append adds a pending row, wanted to run, to the last batch that was added
+// and returns its number.
+func (e *Edit) Append(batch, node, nameIndex uint32, rare *Rare, index uint64, now int64) uint64 {
+	number := e.n
+	off := int(number & (pageRows - 1))
+	if off == 0 && int(number>>pageBits) == e.pages.n {
+		e.pages.add(e.owner, newPage(e.owner))
+	}
+	// The page may belong to an older version: only slots are written that no
+	// reader of it knows. Its count of live rows is the page's own.
+	p := e.editPage(int(number >> pageBits))
+	p.live++
+	p.node[off], p.name[off], p.made[off] = node, nameIndex, batch
+	li, i := off>>leafBits, off&(leafRows-1)
+	if i == 0 {
+		p.leaves[li] = &leaf{owner: e.owner}
+	}
+	l := p.leaves[li]
+	var c *cold
+	if rare != nil && !rare.zero() {
+		c = &cold{rare: rare}
+		l = p.editLeaf(e.owner, li)
+	}
+	l.modify[i], l.server[i], l.modified[i] = index, index, now
+	l.batch[i], l.status[i] = batch, DesiredRun|ClientPending<<2
+	if l.cold != nil || c != nil {
+		l.setCold(i, c)
+	}
+	e.n++
+	e.live++
+
+	b := *e.batches.at(int(batch))
+	b.count++ // readers of older versions do not know the batch
+	*e.refs.edit(e.owner, int(batch)) += 2
+	n := e.nodeRows.edit(e.owner, int(node))
+	n.rows = append(n.rows, number)
+	n.usage.add(b.ask, 1)
+	n.changed = index
+	e.jobs.edit(e.owner, int(b.job)).live++
+	return number
+}
+
+func (e *Edit) editPage(i int) *page {
+	p := e.pages.get(i)
+	if p.owner == e.owner {
+		return p
+	}
+	p = p.edit(e.owner)
+	*e.pages.edit(e.owner, i) = p
+	return p
+}
+
+// Put writes the mutable part of a row that Get returned: Batch, statuses,
+// indexes, time and what SetRare and SetTasks changed.
+func (e *Edit) Put(r Row) {
+	old, ok := e.Get(r.Number)
+	if !ok {
+		return
+	}
+	pi := int(r.Number >> pageBits)
+	p := e.editPage(pi)
+	s, _ := p.slot(int(r.Number & (pageRows - 1)))
+	l, i := p.editLeaf(e.owner, s>>leafBits), s&(leafRows-1)
+	l.modify[i], l.server[i], l.modified[i] = r.ModifyIndex, r.AllocModifyIndex, r.ModifyTime
+	l.batch[i], l.status[i] = r.Batch, r.Desired|r.Client<<2
+	l.setCold(i, r.cold)
+
+	n := e.nodeRows.edit(e.owner, int(old.Node))
+	if b := e.BatchOf(&old); old.Live() {
+		n.usage.add(b.ask, -1)
+		e.jobs.edit(e.owner, int(b.job)).live--
+	}
+	if b := e.BatchOf(&r); r.Live() {
+		n.usage.add(b.ask, 1)
+		e.jobs.edit(e.owner, int(b.job)).live++
+	}
+	n.changed = max(n.changed, r.AllocModifyIndex)
+	if r.Batch != old.Batch {
+		b := *e.batches.at(int(r.Batch))
+		b.members = append(b.members, r.Number)
+		*e.refs.edit(e.owner, int(r.Batch))++
+		e.release(old.Batch)
+	}
+}
+
+// SetRare replaces what a row has beyond its columns.
+func (e *Edit) SetRare(r *Row, rare Rare) {
+	c := cold{}
+	if r.cold != nil {
+		c = *r.cold
+	}
+	switch {
+	case rare.zero():
+		c.rare = nil
+	case rare.onlyDescription():
+		c.rare = e.describe(rare.DesiredDescription)
+	default:
+		c.rare = &rare
+	}
+	r.cold = &c
+}
+
+func (e *Edit) describe(text string) *Rare {
+	if rare := e.described[text]; rare != nil {
+		return rare
+	}
+	if e.described == nil {
+		e.described = make(map[string]*Rare)
+	}
+	rare := &Rare{DesiredDescription: text}
+	e.described[text] = rare
+	return rare
+}
+
+// SetTasks replaces the task states of a row, nil keeping them, and its
+// revision.
+func (e *Edit) SetTasks(r *Row, states map[string]*structs.TaskState, revision uint64) {
+	c := cold{}
+	if r.cold != nil {
+		c = *r.cold
+	}
+	c.revision = revision
+	if states != nil {
+		shape, times := packTasks(states)
+		c.tasks, c.has, c.times = unique.Make(shape), true, times
+	}
+	r.cold = &c
+}
+
+// release drops one reference to a batch, and the batch with the last one.
+func (e *Edit) release(id uint32) {
+	refs := e.refs.edit(e.owner, int(id))
+	*refs--
+	if *refs > 0 {
+		return
+	}
+	b := *e.batches.at(int(id))
+	*e.batches.edit(e.owner, int(id)) = nil
+	if !b.InPlace {
+		j := e.jobs.edit(e.owner, int(b.job))
+		j.batches = without(j.batches, id)
+	}
+	if b.EvalID != "" {
+		listRemove(own(&e.byEval, &e.owned.byEval), b.EvalID, id)
+	}
+	if b.DeploymentID != "" {
+		listRemove(own(&e.byDeploy, &e.owned.byDeploy), b.DeploymentID, id)
+	}
+}
+
+// Collect removes rows; their numbers stay taken. Pages without rows are
+// dropped, pages with few are repacked.
+func (e *Edit) Collect(numbers []uint64, index uint64) {
+	touched := make(map[uint32]struct{})
+	pages := make(map[int]struct{})
+	for _, number := range numbers {
+		r, ok := e.Get(number)
+		if !ok {
+			continue
+		}
+		pi := int(number >> pageBits)
+		p := e.editPage(pi)
+		s, _ := p.slot(int(number & (pageRows - 1)))
+		l := p.editLeaf(e.owner, s>>leafBits)
+		l.status[s&(leafRows-1)] = collected
+		l.setCold(s&(leafRows-1), nil)
+		p.live--
+		e.live--
+		if r.Live() {
+			b := e.BatchOf(&r)
+			e.nodeRows.edit(e.owner, int(r.Node)).usage.add(b.ask, -1)
+			e.jobs.edit(e.owner, int(b.job)).live--
+		}
+		touched[r.Node], pages[pi] = struct{}{}, struct{}{}
+		e.release(r.Batch)
+		e.release(r.Made)
+	}
+	for node := range touched {
+		e.forget(node, index)
+	}
+	for pi := range pages {
+		e.repack(pi)
+	}
+}
+
+// forget drops collected rows from a node's list.
+func (e *Edit) forget(node uint32, index uint64) {
+	n := e.nodeRows.edit(e.owner, int(node))
+	n.collected = index
+	var rest []uint64
+	for _, number := range n.rows {
+		if _, ok := e.Get(number); ok {
+			rest = append(rest, number)
+		}
+	}
+	n.rows = rest
+}
+
+func (e *Edit) repack(pi int) {
+	if uint64(pi+1)<<pageBits > e.n {
+		return // rows are still appended to it
+	}
+	p := e.pages.get(pi)
+	switch {
+	case p.live == 0:
+		*e.pages.edit(e.owner, pi) = nil
+	case p.live <= p.slots()/4:
+		*e.pages.edit(e.owner, pi) = p.repacked(e.owner)
+	}
+}

@@ -1,0 +1,328 @@
+package state
+
+import (
+	"fmt"
+
+	"github.com/nomadlite/nomadlite/nomadlite/state/alloctable"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// planCheck decides which parts of a plan hold in the newest state. It changes
+// nothing. It reads integers, ids and statuses alone.
+type planCheck struct {
+	t    *Txn
+	p    *structs.Plan
+	spec *structs.Job // the version that placements run, nil in plans that only stop
+
+	// leaving are the rows that the plan stops, by number.
+	leaving  map[uint64]bool
+	nodes    map[uint32]*nodeCheck
+	names    map[nameKey]bool
+	replaced map[uint64]bool // rows that have got a successor in this plan
+	evicted  map[uint64]bool
+
+	accepted [][]bool
+	refused  []structs.PlanRefusal
+}
+
+// whole returns why the plan as a whole is refused, "" when it is not.
+func (c *planCheck) whole() string {
+	p, t := c.p, c.t
+	if p.Epoch != t.root.epoch {
+		return fmt.Sprintf("the plan is of term %d, the leader's is %d", p.Epoch, t.root.epoch)
+	}
+	if e := evals.get(t.root, p.EvalID); e != nil && e.Terminal() {
+		return fmt.Sprintf("evaluation %s is already %s", p.EvalID, e.Status)
+	}
+	if reason := c.job(); reason != "" {
+		return reason
+	}
+	if reason := c.deployments(); reason != "" {
+		return reason
+	}
+	c.leaving = make(map[uint64]bool, len(p.Stops))
+	c.nodes = make(map[uint32]*nodeCheck)
+	for i := range p.Stops {
+		s := &p.Stops[i]
+		r, ok := t.allocs().ByID(s.AllocID)
+		if !ok {
+			return fmt.Sprintf("allocation %s, which the plan stops, does not exist", s.AllocID)
+		}
+		if c.leaving[r.Number] {
+			return fmt.Sprintf("the plan stops allocation %s twice", s.AllocID)
+		}
+		c.leaving[r.Number] = true
+		if r.Live() {
+			c.node(r.Node).free(t.allocs().Usage(&r))
+		}
+	}
+	return c.inPlace()
+}
+
+func (c *planCheck) placesAny() bool {
+	for _, g := range c.p.Groups {
+		if len(g.Placements) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// job checks the job and finds the version that the plan is about.
+func (c *planCheck) job() string {
+	p := c.p
+	job := jobs.get(c.t.root, joinKey(p.Namespace, p.JobID))
+	runs := c.placesAny() || len(p.InPlace) > 0
+	if job == nil {
+		if runs {
+			return fmt.Sprintf("job %q does not exist in namespace %q", p.JobID, p.Namespace)
+		}
+		return ""
+	}
+	if job.JobModifyIndex != p.JobModifyIndex {
+		return fmt.Sprintf("job %q was changed at index %d, the plan knows index %d", p.JobID, job.JobModifyIndex, p.JobModifyIndex)
+	}
+	if job.Stop && c.placesAny() {
+		return fmt.Sprintf("job %q is stopped", p.JobID)
+	}
+	c.spec = (&Snapshot{r: c.t.root}).JobVersion(p.Namespace, p.JobID, p.JobVersion)
+	if c.spec == nil && runs {
+		return fmt.Sprintf("job %q has no version %d", p.JobID, p.JobVersion)
+	}
+	return ""
+}
+
+// deployments checks that the deployments that the plan places in are active.
+func (c *planCheck) deployments() string {
+	if d := c.p.Deployment; d != nil && d.ID == "" {
+		return "the plan's deployment has no id"
+	}
+	check := func(id string) string {
+		if id == "" || c.p.Deployment != nil && c.p.Deployment.ID == id {
+			return ""
+		}
+		if d := deployments.get(c.t.root, id); d == nil || !d.Active() {
+			return fmt.Sprintf("deployment %s is not active", id)
+		}
+		return ""
+	}
+	for _, g := range c.p.Groups {
+		if reason := check(g.DeploymentID); reason != "" {
+			return reason
+		}
+	}
+	for i := range c.p.InPlace {
+		if reason := check(c.p.InPlace[i].DeploymentID); reason != "" {
+			return reason
+		}
+	}
+	return ""
+}
+
+// inPlace checks that in-place changes of resources fit. Those of allocations
+// that have ended meanwhile are skipped when the plan is applied.
+func (c *planCheck) inPlace() string {
+	for i := range c.p.InPlace {
+		u := &c.p.InPlace[i]
+		r, ok := c.t.allocs().ByID(u.AllocID)
+		if !ok {
+			return fmt.Sprintf("allocation %s, which the plan updates, does not exist", u.AllocID)
+		}
+		if u.Resources == nil || !r.Live() || c.leaving[r.Number] {
+			continue
+		}
+		n := c.node(r.Node)
+		n.free(c.t.allocs().Usage(&r))
+		ask := alloctable.Ask(u.Resources)
+		if reason := n.fits(ask); n.node != nil && reason != "" {
+			return fmt.Sprintf("allocation %s cannot be updated in place: %s", u.AllocID, reason)
+		}
+		n.take(ask)
+	}
+	return ""
+}
+
+// placements decides each placement in order.
+func (c *planCheck) placements() {
+	c.replaced = make(map[uint64]bool)
+	c.evicted = make(map[uint64]bool)
+	c.accepted = make([][]bool, len(c.p.Groups))
+	if c.placesAny() {
+		c.names = c.liveNames()
+	}
+	preemptions := c.preemptions()
+	for gi, g := range c.p.Groups {
+		c.accepted[gi] = make([]bool, len(g.Placements))
+		if len(g.Placements) == 0 {
+			continue // there may be no job to look into
+		}
+		ask := alloctable.Ask(g.Resources)
+		known := false
+		for _, sg := range c.spec.TaskGroups {
+			known = known || sg.Name == g.Group
+		}
+		for pi := range g.Placements {
+			pl := &g.Placements[pi]
+			reason := fmt.Sprintf("version %d of job %q has no group %q", c.spec.Version, c.spec.ID, g.Group)
+			if known {
+				reason = c.placement(g, pl, ask, preemptions[nameKey{g.Group, pl.NameIndex, 0}])
+			}
+			if reason != "" {
+				c.refused = append(c.refused, structs.PlanRefusal{Group: gi, Placement: pi, Node: pl.Node, Reason: reason})
+				continue
+			}
+			c.accepted[gi][pi] = true
+		}
+	}
+}
+
+// placement returns why a placement is refused. When it is not, the placement
+// is counted, so that the next ones see it.
+func (c *planCheck) placement(g *structs.PlanGroup, pl *structs.Placement, ask alloctable.Usage, evict []string) string {
+	n := c.node(pl.Node)
+	if n.node == nil {
+		return fmt.Sprintf("node number %d does not exist", pl.Node)
+	}
+	if !n.node.Ready() {
+		return fmt.Sprintf("node %s is %s and %s", n.node.ID, n.node.Status, n.node.SchedulingEligibility)
+	}
+	name := c.nameKey(g.Group, pl.NameIndex, pl.Node)
+	if !pl.Canary && c.names[name] {
+		return fmt.Sprintf("%s has a live allocation", structs.AllocName(c.p.JobID, g.Group, uint(pl.NameIndex)))
+	}
+	prev, reason := c.previous(pl)
+	if reason != "" {
+		return reason
+	}
+	freed, reason := c.evictions(pl.Node, evict)
+	if reason != "" {
+		return reason
+	}
+	n.free(freed)
+	if reason := n.fits(ask); reason != "" {
+		n.take(freed)
+		return reason
+	}
+	if reason := c.special(n, g, pl, prev); reason != "" {
+		n.take(freed)
+		return reason
+	}
+	n.take(ask)
+	if !pl.Canary {
+		c.names[name] = true
+	}
+	if prev != nil {
+		c.replaced[prev.Number] = true
+	}
+	for _, id := range evict {
+		if number, ok := c.t.allocs().Number(id); ok {
+			c.evicted[number] = true
+		}
+	}
+	return ""
+}
+
+// previous checks the allocation that a placement replaces.
+func (c *planCheck) previous(pl *structs.Placement) (*alloctable.Row, string) {
+	if pl.PreviousAlloc == "" {
+		return nil, ""
+	}
+	r, ok := c.t.allocs().ByID(pl.PreviousAlloc)
+	if !ok {
+		return nil, fmt.Sprintf("allocation %s, which it replaces, does not exist", pl.PreviousAlloc)
+	}
+	b := c.t.allocs().BatchOf(&r)
+	if b.Job.ID != c.p.JobID || b.Job.Namespace != c.p.Namespace {
+		return nil, fmt.Sprintf("allocation %s, which it replaces, is of another job", pl.PreviousAlloc)
+	}
+	if r.Rare().Next != 0 || c.replaced[r.Number] {
+		return nil, fmt.Sprintf("allocation %s was replaced already", pl.PreviousAlloc)
+	}
+	return &r, ""
+}
+
+// evictions sums what the allocations that a placement preempts occupy.
+func (c *planCheck) evictions(node uint32, ids []string) (alloctable.Usage, string) {
+	var freed alloctable.Usage
+	for _, id := range ids {
+		r, ok := c.t.allocs().ByID(id)
+		if !ok || !r.Live() || c.leaving[r.Number] || c.evicted[r.Number] {
+			return freed, fmt.Sprintf("allocation %s, which it preempts, is gone", id)
+		}
+		if r.Node != node {
+			return freed, fmt.Sprintf("allocation %s, which it preempts, is on another node", id)
+		}
+		u := c.t.allocs().Usage(&r)
+		freed = alloctable.Usage{CPU: freed.CPU + u.CPU, MemoryMB: freed.MemoryMB + u.MemoryMB, DiskMB: freed.DiskMB + u.DiskMB, Allocs: freed.Allocs + u.Allocs}
+	}
+	return freed, ""
+}
+
+func (c *planCheck) preemptions() map[nameKey][]string {
+	if len(c.p.Preemptions) == 0 {
+		return nil
+	}
+	m := make(map[nameKey][]string)
+	for i := range c.p.Preemptions {
+		u := &c.p.Preemptions[i]
+		k := nameKey{u.Group, u.NameIndex, 0}
+		m[k] = append(m[k], u.AllocID)
+	}
+	return m
+}
+
+// placementOf finds the placement that a preemption makes room for.
+func (c *planCheck) placementOf(u *structs.AllocPreemption) (group, placement int, ok bool) {
+	for gi, g := range c.p.Groups {
+		if g.Group != u.Group {
+			continue
+		}
+		for pi := range g.Placements {
+			if g.Placements[pi].NameIndex == u.NameIndex {
+				return gi, pi, true
+			}
+		}
+	}
+	return 0, 0, false
+}
+
+// nameKey is the name of an allocation within its job; system jobs have the
+// same names on every node.
+type nameKey struct {
+	group string
+	index uint32
+	node  uint32 // number plus one, for system and sysbatch jobs
+}
+
+func (c *planCheck) nameKey(group string, index, node uint32) nameKey {
+	if c.spec.Type == structs.JobTypeSystem || c.spec.Type == structs.JobTypeSysBatch {
+		return nameKey{group, index, node + 1}
+	}
+	return nameKey{group, index, 0}
+}
+
+// liveNames collects the names that cannot be placed again: of allocations
+// that run or will, are not canaries, are not out of reach, and do not leave by
+// this plan.
+func (c *planCheck) liveNames() map[nameKey]bool {
+	names := make(map[nameKey]bool)
+	for r := range c.t.allocs().ByJob(c.p.Namespace, c.p.JobID) {
+		if !r.Live() || r.Client == ClientUnknown || c.leaving[r.Number] {
+			continue
+		}
+		if x := r.Rare(); x.Deployment != nil && x.Deployment.Canary {
+			continue
+		}
+		names[c.nameKey(c.t.allocs().MadeBy(&r).Group, r.NameIndex, r.Node)] = true
+	}
+	return names
+}
+
+func (c *planCheck) node(num uint32) *nodeCheck {
+	if n := c.nodes[num]; n != nil {
+		return n
+	}
+	n := newNodeCheck(nodes.get(c.t.root, c.t.allocs().NodeOf(num).ID), c.t.allocs().NodeUsage(num))
+	c.nodes[num] = n
+	return n
+}

@@ -1,0 +1,145 @@
+package state
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/nomadlite/nomadlite/nomadlite/state/alloctable"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// summary returns the summary of a job for changing, nil when it has none.
+// Commit writes it.
+func (t *Txn) summary(ns, id string) *structs.JobSummary {
+	key := JobKey{ns, id}
+	if s := t.summaries[key]; s != nil {
+		return s
+	}
+	old := summaries.get(t.root, joinKey(ns, id))
+	if old == nil {
+		return nil
+	}
+	s := *old
+	s.Summary = maps.Clone(old.Summary)
+	if old.Children != nil {
+		c := *old.Children
+		s.Children = &c
+	}
+	return t.keepSummary(key, &s)
+}
+
+func (t *Txn) keepSummary(key JobKey, s *structs.JobSummary) *structs.JobSummary {
+	if t.summaries == nil {
+		t.summaries = make(map[JobKey]*structs.JobSummary)
+	}
+	t.summaries[key] = s
+	return s
+}
+
+func (t *Txn) flushSummaries() {
+	for _, k := range slices.SortedFunc(maps.Keys(t.summaries), compareJobKeys) {
+		s := t.summaries[k]
+		s.ModifyIndex = t.index
+		summaries.set(t, s)
+	}
+}
+
+// putSummaryGroups gives a registered job a summary with all of its groups.
+func (t *Txn) putSummaryGroups(job *structs.Job) {
+	s := t.summary(job.Namespace, job.ID)
+	if s == nil {
+		s = t.keepSummary(JobKey{job.Namespace, job.ID}, &structs.JobSummary{
+			JobID: job.ID, Namespace: job.Namespace, CreateIndex: t.index,
+			Summary:  make(map[string]structs.TaskGroupSummary),
+			Children: &structs.JobChildrenSummary{},
+		})
+	}
+	for _, g := range job.TaskGroups {
+		if _, ok := s.Summary[g.Name]; !ok {
+			s.Summary[g.Name] = structs.TaskGroupSummary{}
+		}
+	}
+}
+
+// countAlloc moves an allocation of a job from one client status to another in
+// its summary; -1 is none.
+func (t *Txn) countAlloc(job *structs.Job, group string, from, to int) {
+	if from == to {
+		return
+	}
+	stored := jobs.get(t.root, joinKey(job.Namespace, job.ID))
+	if stored == nil || stored.CreateIndex != job.CreateIndex {
+		return // an earlier job of that name
+	}
+	s := t.summary(job.Namespace, job.ID)
+	if s == nil {
+		return
+	}
+	g := s.Summary[group]
+	if n := counter(&g, from); n != nil {
+		*n = max(*n-1, 0)
+	}
+	if n := counter(&g, to); n != nil {
+		*n++
+	}
+	s.Summary[group] = g
+}
+
+func counter(g *structs.TaskGroupSummary, client int) *int {
+	switch client {
+	case int(alloctable.ClientPending):
+		return &g.Starting
+	case int(alloctable.ClientRunning):
+		return &g.Running
+	case int(alloctable.ClientUnknown):
+		return &g.Unknown
+	case int(alloctable.ClientComplete):
+		return &g.Complete
+	case int(alloctable.ClientFailed):
+		return &g.Failed
+	case int(alloctable.ClientLost):
+		return &g.Lost
+	}
+	return nil
+}
+
+// countQueued takes over what an evaluation could not place.
+func (t *Txn) countQueued(e *structs.Evaluation) {
+	if len(e.QueuedAllocations) == 0 {
+		return
+	}
+	s := t.summary(e.Namespace, e.JobID)
+	if s == nil {
+		return
+	}
+	for group, n := range e.QueuedAllocations {
+		if g, ok := s.Summary[group]; ok {
+			g.Queued = n
+			s.Summary[group] = g
+		}
+	}
+}
+
+// countChild moves a child job from one status to another in its parent's
+// summary; "" is none.
+func (t *Txn) countChild(child *structs.Job, from, to string) {
+	s := t.summary(child.Namespace, child.ParentID)
+	if s == nil {
+		return
+	}
+	if s.Children == nil {
+		s.Children = &structs.JobChildrenSummary{}
+	}
+	add := func(status string, n int64) {
+		switch status {
+		case structs.JobStatusPending:
+			s.Children.Pending = max(s.Children.Pending+n, 0)
+		case structs.JobStatusRunning:
+			s.Children.Running = max(s.Children.Running+n, 0)
+		case structs.JobStatusDead:
+			s.Children.Dead = max(s.Children.Dead+n, 0)
+		}
+	}
+	add(from, -1)
+	add(to, 1)
+}
