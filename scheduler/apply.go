@@ -1,0 +1,361 @@
+package scheduler
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// apply turns a decision into a plan: stops first, because they make room,
+// then the placements group by group.
+func (p *pass) apply(d *decision) {
+	p.plan.Deployment = d.deployment
+	p.plan.DeploymentUpdates = d.deploymentUpdates
+	p.plan.NewEvals = d.followUps
+	var live []*structs.Allocation
+	for _, gd := range d.groups {
+		for _, s := range gd.stops {
+			p.plan.Stops = append(p.plan.Stops, s.stop)
+			p.free(s.alloc)
+		}
+		p.plan.InPlace = append(p.plan.InPlace, gd.inPlace...)
+		live = append(live, gd.remain...)
+		for _, ask := range gd.asks {
+			if ask.stopPrevious != nil && !ask.previous.Terminal() {
+				live = append(live, ask.previous)
+			}
+		}
+	}
+	for _, gd := range d.groups {
+		switch {
+		case len(gd.asks) > 0:
+			live = p.placeGroup(gd, live)
+		case gd.nowhere:
+			p.fail(gd.name, newEngine(p, gd, live))
+		}
+	}
+	if p.plan.AllAtOnce && len(p.failed) > 0 {
+		p.withdraw(d)
+	}
+}
+
+// free gives back what an allocation occupies, while the plan is made. Ports
+// stay taken until its client is done.
+func (p *pass) free(a *structs.Allocation) { p.occupy(a, -1) }
+
+func (p *pass) occupy(a *structs.Allocation, sign int64) {
+	num, ok := p.snap.NodeNum(a.NodeID)
+	if !ok || a.Terminal() || int(num) >= p.cluster.Len() || p.cluster.rows[num].Node == nil {
+		return
+	}
+	amount := ResourcesAmount(a.AllocatedResources)
+	p.cluster.take(num, Amount{sign * amount.CPU, sign * amount.MemoryMB, sign * amount.DiskMB}, int32(sign), nil)
+}
+
+// placeGroup places what a group asks for and returns the live allocations of
+// the job without those that were replaced.
+func (p *pass) placeGroup(gd *groupDecision, live []*structs.Allocation) []*structs.Allocation {
+	e := newEngine(p, gd, live)
+	metric := e.survey(true)
+	out := &structs.PlanGroup{Group: gd.name, DeploymentID: gd.deploymentID, Resources: e.ask.resources, Metrics: metric}
+	out.Placements = make([]structs.Placement, 0, len(gd.asks))
+	stuck := false // nothing fits that does not bring room of its own
+	for i := range gd.asks {
+		ask := &gd.asks[i]
+		if stuck && ask.stopPrevious == nil {
+			p.fail(gd.name, e)
+			continue
+		}
+		placement, ok := e.place(ask, metric)
+		if !ok {
+			p.fail(gd.name, e)
+			stuck = stuck || ask.stopPrevious == nil
+			continue
+		}
+		out.Placements = append(out.Placements, placement)
+		if ask.stopPrevious != nil {
+			p.plan.Stops = append(p.plan.Stops, *ask.stopPrevious)
+			live = without(live, ask.previous)
+		}
+	}
+	p.placed += len(out.Placements)
+	p.queued[gd.name] = len(gd.asks) - len(out.Placements)
+	if len(out.Placements) > 0 {
+		p.plan.Groups = append(p.plan.Groups, out)
+	}
+	return live
+}
+
+func without(list []*structs.Allocation, a *structs.Allocation) []*structs.Allocation {
+	return slices.DeleteFunc(list, func(b *structs.Allocation) bool { return a == b })
+}
+
+// fail explains a placement that was not possible; the first of a group has
+// the explanation, the others are counted.
+func (p *pass) fail(group string, e *engine) {
+	if m := p.failed[group]; m != nil {
+		m.CoalescedFailures++
+		return
+	}
+	p.failed[group] = e.survey(false)
+	p.blocking.escaped = p.blocking.escaped || e.filter.escapes()
+}
+
+// withdraw takes back all placements of a job that wants all or nothing, and
+// the stops that waited for them.
+func (p *pass) withdraw(d *decision) {
+	p.plan.Groups = nil
+	p.placed = 0
+	var stops []structs.AllocStop
+	for _, gd := range d.groups {
+		for _, s := range gd.stops {
+			stops = append(stops, s.stop)
+		}
+		if gd.group != nil {
+			p.queued[gd.name] = len(gd.asks)
+		}
+	}
+	p.plan.Stops = stops
+}
+
+// place finds a node for one ask and takes it.
+func (e *engine) place(ask *placeAsk, metric *structs.AllocMetric) (structs.Placement, bool) {
+	undo := e.prepare(ask)
+	num, ok := e.choose(ask)
+	if !ok {
+		undo()
+		return structs.Placement{}, false
+	}
+	if metric.ScoreMetaData == nil {
+		metric.ScoreMetaData = e.topNodes()
+	}
+	placement := structs.Placement{Node: num, NameIndex: ask.index, Canary: ask.canary}
+	if ask.previous != nil {
+		placement.PreviousAlloc = ask.previous.ID
+	}
+	claims := e.extras(&placement, ask, num)
+	e.cluster.take(num, e.ask.Amount, 1, claims)
+	s := e.work.at(num)
+	s.collide++
+	s.jobs++
+	if e.values != nil {
+		e.values.count(e.cluster, num, true, 1)
+	}
+	e.relax()
+	e.refresh(num)
+	return placement, true
+}
+
+// choose picks the node: the previous one for a sticky disk, else the best.
+func (e *engine) choose(ask *placeAsk) (uint32, bool) {
+	if ask.pinned {
+		return ask.node, e.work.slots[ask.node].bucket != 0 && e.hasPorts(ask.node)
+	}
+	if d := e.ask.Group.EphemeralDisk; d != nil && d.Sticky && ask.previous != nil {
+		if num, ok := e.snap.NodeNum(ask.previous.NodeID); ok && int(num) < len(e.work.slots) && e.work.slots[num].bucket != 0 && e.hasPorts(num) {
+			return num, true
+		}
+	}
+	for {
+		num, ok := e.best()
+		if !ok || e.hasPorts(num) {
+			return num, ok
+		}
+		e.exclude = append(e.exclude, num)
+		e.refresh(num)
+	}
+}
+
+// hasPorts reports whether a node has all ports that are asked for.
+func (e *engine) hasPorts(num uint32) bool {
+	if len(e.ask.ports.dynamic) == 0 {
+		return true
+	}
+	_, _, ok := e.cluster.portsOf(num).assign(&e.ask.ports, e.grantsFor(num), e.portSeed(num))
+	return ok
+}
+
+func (e *engine) portSeed(num uint32) uint64 {
+	return mix(e.opts.Seed ^ uint64(num)<<32 ^ uint64(len(e.cluster.undo)))
+}
+
+// prepare makes room that an ask brings: its predecessor's resources, place in
+// the counts and ports, and marks the nodes where it failed before. The
+// returned function undoes it.
+func (e *engine) prepare(ask *placeAsk) (undo func()) {
+	touched := e.avoid(ask)
+	nothing := func() {}
+	if ask.previous != nil && ask.stopPrevious != nil && !ask.previous.Terminal() {
+		e.free(ask.previous)
+		e.count(ask.previous, -1)
+		nothing = func() {
+			e.occupy(ask.previous, 1)
+			e.count(ask.previous, 1)
+		}
+	}
+	if num, ok := e.previousNode(ask); ok {
+		e.grant(ask.previous, num)
+		touched = append(touched, num)
+	}
+	for _, num := range touched {
+		e.refresh(num)
+	}
+	return func() {
+		nothing()
+		e.relax()
+		for _, num := range touched {
+			e.refresh(num)
+		}
+	}
+}
+
+func (e *engine) previousNode(ask *placeAsk) (uint32, bool) {
+	if ask.previous == nil {
+		return 0, false
+	}
+	num, ok := e.snap.NodeNum(ask.previous.NodeID)
+	return num, ok && int(num) < e.cluster.Len() && e.cluster.rows[num].Node != nil
+}
+
+// grant lets the placement at hand take the ports of its predecessor, which
+// the client hands over.
+func (e *engine) grant(previous *structs.Allocation, num uint32) {
+	if e.ask.ports.empty() || previous.ClientTerminal() {
+		return
+	}
+	ports := e.cluster.portsOf(num)
+	e.grantOn = num
+	for _, m := range allocPorts(previous) {
+		e.granted = append(e.granted, ports.locate(m)...)
+	}
+}
+
+// avoid marks the nodes where earlier attempts of a rescheduled allocation
+// failed.
+func (e *engine) avoid(ask *placeAsk) []uint32 {
+	if ask.reschedule == nil {
+		return nil
+	}
+	for _, event := range ask.reschedule.Events {
+		if num, ok := e.snap.NodeNum(event.PrevNodeID); ok && int(num) < e.cluster.Len() {
+			e.penalty = append(e.penalty, num)
+		}
+	}
+	slices.Sort(e.penalty)
+	e.penalty = slices.Compact(e.penalty)
+	return slices.Clone(e.penalty)
+}
+
+// relax ends what held for one placement only.
+func (e *engine) relax() {
+	touched := e.penalty
+	if len(e.granted) > 0 {
+		touched = append(touched, e.grantOn)
+	}
+	e.penalty, e.granted = nil, nil
+	for _, num := range touched {
+		e.refresh(num)
+	}
+}
+
+// extras fills in what this placement has beyond its group and returns the
+// ports that it takes.
+func (e *engine) extras(placement *structs.Placement, ask *placeAsk, num uint32) []portClaim {
+	extra := structs.PlacementExtra{Reschedule: ask.reschedule}
+	var claims []portClaim
+	if !e.ask.ports.empty() {
+		extra.Ports, claims, _ = e.cluster.portsOf(num).assign(&e.ask.ports, e.grantsFor(num), e.portSeed(num))
+	}
+	if len(e.ask.Group.Networks) > 0 {
+		extra.Networks = e.networks(num, extra.Ports)
+	}
+	if extra.Reschedule != nil || len(extra.Ports) > 0 || len(extra.Networks) > 0 {
+		placement.Extra = &extra
+	}
+	return claims
+}
+
+// networks are the group's networks with the ports and address that it got.
+func (e *engine) networks(num uint32, ports []structs.PortMapping) []*structs.NetworkResource {
+	give := func(list []structs.Port) []structs.Port {
+		out := slices.Clone(list)
+		for i := range out {
+			for _, m := range ports {
+				if m.Label == out[i].Label {
+					out[i].Value, out[i].To = m.Value, m.To
+				}
+			}
+		}
+		return out
+	}
+	nets := make([]*structs.NetworkResource, 0, len(e.ask.Group.Networks))
+	for _, net := range e.ask.Group.Networks {
+		if net == nil {
+			continue
+		}
+		got := *net
+		got.ReservedPorts, got.DynamicPorts = give(net.ReservedPorts), give(net.DynamicPorts)
+		if addresses := e.cluster.portsOf(num).addresses; len(addresses) > 0 {
+			got.IP, got.Device = addresses[0].ip, addresses[0].device
+		}
+		nets = append(nets, &got)
+	}
+	return nets
+}
+
+// finish writes the evaluation's outcome and returns the result.
+func (p *pass) finish() *Result {
+	now := p.opts.Now.UnixNano()
+	done := *p.eval
+	done.Status = structs.EvalStatusComplete
+	done.StatusDescription = ""
+	done.SnapshotIndex = p.snap.Index()
+	done.ModifyTime = now
+	done.QueuedAllocations = map[string]int{}
+	for _, gd := range p.decision.groups {
+		if gd.group != nil {
+			done.QueuedAllocations[gd.name] = p.queued[gd.name]
+		}
+	}
+	done.FailedTGAllocs = nil
+	done.BlockedEval = ""
+	if len(p.failed) > 0 {
+		done.FailedTGAllocs = p.failed
+		p.block(&done)
+	}
+	if p.opts.Dry || p.eval.AnnotatePlan {
+		p.plan.Annotations = p.annotations()
+		done.PlanAnnotations = p.plan.Annotations
+	}
+	p.plan.Eval = &done
+	slices.SortStableFunc(p.plan.NewEvals, func(a, b *structs.Evaluation) int { return cmp.Compare(a.ID, b.ID) })
+	return &Result{Plan: p.plan, Placed: p.placed}
+}
+
+// block leaves an evaluation behind that waits until what failed may fit. An
+// evaluation that was itself such a waiter waits on.
+func (p *pass) block(done *structs.Evaluation) {
+	waiter := done
+	if done.TriggeredBy != structs.EvalTriggerQueuedAllocs {
+		waiter = p.newEval(structs.EvalTriggerQueuedAllocs, structs.EvalStatusBlocked, descRemaining)
+		waiter.QueuedAllocations = done.QueuedAllocations
+		waiter.FailedTGAllocs = p.failed
+		waiter.SnapshotIndex = done.SnapshotIndex
+		p.plan.NewEvals = append(p.plan.NewEvals, waiter)
+		done.BlockedEval = waiter.ID
+	} else {
+		done.Status, done.StatusDescription = structs.EvalStatusBlocked, descRemaining
+	}
+	waiter.ClassEligibility = p.blocking.classes
+	waiter.EscapedComputedClass = p.blocking.escaped
+}
+
+func (p *pass) annotations() *structs.PlanAnnotations {
+	a := &structs.PlanAnnotations{DesiredTGUpdates: map[string]*structs.DesiredUpdates{}}
+	for _, gd := range p.decision.groups {
+		counts := gd.counts
+		a.DesiredTGUpdates[gd.name] = &counts
+	}
+	return a
+}

@@ -1,0 +1,391 @@
+package scheduler
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// Descriptions of stopped and changed allocations; contract texts, see
+// reference runtime 10.
+const (
+	descNotNeeded    = "alloc not needed due to job update"
+	descMigrating    = "alloc is being migrated"
+	descUpdating     = "alloc is being updated due to job update"
+	descLost         = "alloc is lost since its node is down"
+	descUnknown      = "alloc is unknown since its node is disconnected"
+	descInPlace      = "alloc updating in-place"
+	descTainted      = "alloc not needed as node is tainted"
+	descRescheduled  = "alloc was rescheduled because it failed"
+	descReconnected  = "alloc not needed due to disconnected client reconnect"
+	descDelayed      = "created for delayed rescheduling"
+	descDisconnected = "created for delayed disconnect timeout"
+	descRemaining    = "created to place remaining allocations"
+)
+
+// decision is what a job needs, group by group, before any node is chosen.
+type decision struct {
+	groups            []*groupDecision
+	deployment        *structs.Deployment // to create or replace
+	deploymentUpdates []*structs.DeploymentStatusUpdate
+	followUps         []*structs.Evaluation
+}
+
+// groupDecision is what one group needs.
+type groupDecision struct {
+	name    string
+	group   *structs.TaskGroup // nil when the job has it no more
+	stops   []stopping
+	inPlace []structs.AllocInPlace
+	asks    []placeAsk
+	// remain are the allocations that stay as they are or change in place.
+	remain       []*structs.Allocation
+	deploymentID string
+	counts       structs.DesiredUpdates
+	// nowhere is set when no node at all may run a group of a system job.
+	nowhere bool
+}
+
+// stopping is an allocation and how it ends.
+type stopping struct {
+	alloc *structs.Allocation
+	stop  structs.AllocStop
+}
+
+// placeAsk is one allocation to place.
+type placeAsk struct {
+	index  uint32
+	canary bool
+	// previous is the allocation that this one replaces, nil for none. With
+	// stopPrevious it keeps running, and its place is free, only if and once
+	// this one is placed.
+	previous     *structs.Allocation
+	stopPrevious *structs.AllocStop
+	reschedule   *structs.RescheduleTracker
+	// node pins the placement of a system job.
+	node   uint32
+	pinned bool
+}
+
+func (d *groupDecision) stop(a *structs.Allocation, description, clientStatus string) {
+	d.stops = append(d.stops, stopping{a, structs.AllocStop{AllocID: a.ID, DesiredStatus: structs.AllocDesiredStatusStop,
+		DesiredDescription: description, ClientStatus: clientStatus}})
+	d.counts.Stop++
+}
+
+// groupNames are the groups of the job in its order, then those that only
+// allocations remember, by name.
+func (p *pass) groupNames() []string {
+	var names, gone []string
+	if p.job != nil {
+		for _, g := range p.job.TaskGroups {
+			names = append(names, g.Name)
+		}
+	}
+	for _, a := range p.allocs {
+		if !slices.Contains(names, a.TaskGroup) && !slices.Contains(gone, a.TaskGroup) {
+			gone = append(gone, a.TaskGroup)
+		}
+	}
+	slices.Sort(gone)
+	return append(names, gone...)
+}
+
+// stopped reports whether nothing of the job shall run.
+func (p *pass) stopped() bool { return p.job == nil || p.job.Stop }
+
+// reconcile compares a service or batch job with its allocations.
+func (p *pass) reconcile() *decision {
+	d := &decision{}
+	roll := p.rollout(d)
+	byGroup := map[string][]*structs.Allocation{}
+	for _, a := range p.allocs {
+		byGroup[a.TaskGroup] = append(byGroup[a.TaskGroup], a)
+	}
+	for _, name := range p.groupNames() {
+		g := findGroup(p.job, name)
+		gd := &groupDecision{name: name, group: g}
+		d.groups = append(d.groups, gd)
+		if g == nil || p.stopped() {
+			p.stopAll(gd, byGroup[name])
+			continue
+		}
+		r := &groupReconciler{pass: p, out: gd, group: g, d: d, roll: roll, want: max(structs.Val(g.Count), 0)}
+		r.run(byGroup[name])
+	}
+	roll.finish(d)
+	return d
+}
+
+// stopAll ends every allocation that still runs or may run.
+func (p *pass) stopAll(gd *groupDecision, allocs []*structs.Allocation) {
+	for _, a := range allocs {
+		if a.Terminal() {
+			continue
+		}
+		if n := p.nodes[a.NodeID]; n == nil || n.Status == structs.NodeStatusDown {
+			gd.stop(a, descLost, structs.AllocClientStatusLost)
+			continue
+		}
+		gd.stop(a, descNotNeeded, "")
+	}
+}
+
+// groupReconciler works out what one group of a service or batch job needs.
+type groupReconciler struct {
+	*pass
+	out   *groupDecision
+	group *structs.TaskGroup
+	d     *decision
+	roll  *rollout
+	want  int
+
+	keep     []*structs.Allocation // stay, and may be updated
+	done     []*structs.Allocation // completed batch work, never run again
+	migrate  []*structs.Allocation
+	lost     []*structs.Allocation // their place is free
+	failed   []*structs.Allocation // to be placed again now
+	waiting  []*structs.Allocation // failed, placed again later, or unknown without replacement
+	canaries []*structs.Allocation // of the current deployment, not promoted
+	replaced []*structs.Allocation // unknown and to be replaced
+
+	failedCanaries []*structs.Allocation // to be placed again now
+	all            []*structs.Allocation
+}
+
+func (r *groupReconciler) run(allocs []*structs.Allocation) {
+	r.all = allocs
+	for _, a := range allocs {
+		r.sort(a)
+	}
+	r.reconnect()
+	r.stopCanaries()
+	r.keep, r.failed = r.rescheduleFailed(r.keep)
+	r.canaries, r.failedCanaries = r.rescheduleFailed(r.canaries)
+	r.stopExcess()
+	destructive := r.update()
+	r.place(destructive)
+	r.out.remain = slices.Concat(r.keep, r.waiting, r.canaries)
+}
+
+// sort puts an allocation where it belongs, by the order of reference runtime
+// 19: the first matching rule wins.
+func (r *groupReconciler) sort(a *structs.Allocation) {
+	node := r.nodes[a.NodeID]
+	switch {
+	case a.ServerTerminal():
+	case a.ClientTerminal():
+		r.sortTerminal(a)
+	case a.ClientStatus == structs.AllocClientStatusUnknown && r.expired(a):
+		r.lost = append(r.lost, a)
+	case node != nil && node.Status == structs.NodeStatusDisconnected:
+		r.sortDisconnected(a)
+	case structs.Val(a.DesiredTransition.Migrate):
+		r.migrate = append(r.migrate, a)
+	case node == nil:
+		r.lost = append(r.lost, a)
+	case node.Status == structs.NodeStatusDown:
+		r.sortDown(a)
+	default:
+		r.keep = append(r.keep, a)
+	}
+}
+
+func (r *groupReconciler) sortTerminal(a *structs.Allocation) {
+	switch {
+	case r.batch && (a.Job == nil || a.Job.Version < r.job.Version || a.Job.CreateIndex != r.job.CreateIndex):
+		// Work of an earlier version: the new version runs from the start.
+	case a.ClientStatus == structs.AllocClientStatusLost:
+		r.lost = append(r.lost, a)
+	case a.ClientStatus == structs.AllocClientStatusFailed:
+		r.keep = append(r.keep, a)
+	case r.batch:
+		r.done = append(r.done, a)
+	}
+	// A service allocation that completed is replaced like a missing one.
+}
+
+// sortDisconnected handles allocations of a node that cannot be heard.
+func (r *groupReconciler) sortDisconnected(a *structs.Allocation) {
+	lostAfter := disconnectOf(a).lostAfter
+	switch {
+	case a.ClientStatus == structs.AllocClientStatusUnknown:
+		r.unknown(a)
+	case a.ClientStatus == structs.AllocClientStatusPending || lostAfter <= 0:
+		r.lost = append(r.lost, a)
+	default:
+		r.disconnecting(a, lostAfter)
+	}
+}
+
+// sortDown handles allocations of a node that is given up.
+func (r *groupReconciler) sortDown(a *structs.Allocation) {
+	strategy := disconnectOf(a)
+	switch {
+	case strategy.replace:
+		r.lost = append(r.lost, a)
+	case a.ClientStatus == structs.AllocClientStatusUnknown:
+		r.keep = append(r.keep, a)
+	case a.ClientStatus == structs.AllocClientStatusRunning:
+		r.disconnecting(a, strategy.lostAfter)
+	default:
+		r.lost = append(r.lost, a)
+	}
+}
+
+// disconnectRule is a group's disconnect block with its defaults.
+type disconnectRule struct {
+	lostAfter         time.Duration
+	stopOnClientAfter time.Duration
+	replace           bool
+	reconcile         string
+}
+
+func disconnectOf(a *structs.Allocation) disconnectRule {
+	rule := disconnectRule{replace: true, reconcile: structs.ReconcileBestScore}
+	g := findGroup(a.Job, a.TaskGroup)
+	if g == nil || g.Disconnect == nil {
+		return rule
+	}
+	b := g.Disconnect
+	rule.lostAfter, rule.stopOnClientAfter = structs.Val(b.LostAfter), structs.Val(b.StopOnClientAfter)
+	if b.Replace != nil {
+		rule.replace = *b.Replace
+	}
+	if structs.Val(b.Reconcile) != "" {
+		rule.reconcile = *b.Reconcile
+	}
+	return rule
+}
+
+// expired reports whether an unknown allocation was waited for long enough.
+func (r *groupReconciler) expired(a *structs.Allocation) bool {
+	lostAfter := disconnectOf(a).lostAfter
+	if lostAfter <= 0 {
+		return false
+	}
+	due := r.eval.TriggeredBy == structs.EvalTriggerMaxDisconnectTimeout && a.FollowupEvalID == r.eval.ID
+	return due || !r.opts.Now.Before(time.Unix(0, a.ModifyTime).Add(lostAfter))
+}
+
+// disconnecting marks an allocation unknown, to be looked at again when it
+// counts as lost.
+func (r *groupReconciler) disconnecting(a *structs.Allocation, lostAfter time.Duration) {
+	change := structs.AllocInPlace{AllocID: a.ID, JobVersion: jobVersion(a), DeploymentID: a.DeploymentID,
+		ClientStatus: structs.AllocClientStatusUnknown, Description: descUnknown}
+	if lostAfter > 0 {
+		change.FollowupEvalID = r.followUp(r.opts.Now.Add(lostAfter), structs.EvalTriggerMaxDisconnectTimeout, descDisconnected)
+	}
+	r.out.inPlace = append(r.out.inPlace, change)
+	r.out.counts.Disconnect++
+	r.unknown(a)
+}
+
+// unknown places a replacement for an unknown allocation when it may have one
+// and has none yet.
+func (r *groupReconciler) unknown(a *structs.Allocation) {
+	switch {
+	case !disconnectOf(a).replace:
+		r.keep = append(r.keep, a)
+	case r.replacement(a) == nil:
+		r.replaced = append(r.replaced, a)
+	}
+}
+
+// replacement is the live allocation that replaces a, or nil.
+func (r *groupReconciler) replacement(a *structs.Allocation) *structs.Allocation {
+	for _, b := range r.all {
+		if b.PreviousAllocation == a.ID && !b.Terminal() {
+			return b
+		}
+	}
+	return nil
+}
+
+func jobVersion(a *structs.Allocation) uint64 {
+	if a.Job == nil {
+		return 0
+	}
+	return a.Job.Version
+}
+
+// stopExcess stops what is more than wanted: failed and migrating ones first,
+// then the highest indexes.
+func (r *groupReconciler) stopExcess() {
+	present := len(r.keep) + len(r.done) + len(r.migrate) + len(r.failed) + len(r.waiting)
+	excess := present - r.want
+	for _, list := range []*[]*structs.Allocation{&r.failed, &r.waiting, &r.migrate, &r.keep} {
+		if excess <= 0 {
+			break
+		}
+		slices.SortStableFunc(*list, r.byWorth)
+		first := max(0, len(*list)-excess)
+		for _, a := range (*list)[first:] {
+			r.out.stop(a, descNotNeeded, "")
+			excess--
+		}
+		*list = slices.Clone((*list)[:first])
+	}
+}
+
+// byWorth puts what a scale-down takes first at the end: allocations of an
+// older version beside promoted canaries, then high indexes.
+func (r *groupReconciler) byWorth(a, b *structs.Allocation) int {
+	if s := r.roll.state(r.group.Name); s != nil && s.Promoted && s.DesiredCanaries > 0 {
+		if x, y := a.DeploymentID == r.roll.id(), b.DeploymentID == r.roll.id(); x != y {
+			if x {
+				return -1
+			}
+			return 1
+		}
+	}
+	return byIndex(a, b)
+}
+
+func byIndex(a, b *structs.Allocation) int {
+	return cmp.Or(cmp.Compare(a.Index(), b.Index()), cmp.Compare(a.CreateIndex, b.CreateIndex), cmp.Compare(a.ID, b.ID))
+}
+
+// update moves allocations of other versions to the job's in place where that
+// is possible and returns the others.
+func (r *groupReconciler) update() []*structs.Allocation {
+	changes := map[*structs.Job]change{}
+	var destructive []*structs.Allocation
+	for _, a := range r.keep {
+		c := changeDestroy
+		if a.Job != nil {
+			known, ok := changes[a.Job]
+			if !ok {
+				known, _ = groupChange(a.Job, r.job, r.group.Name)
+				changes[a.Job] = known
+			}
+			c = known
+		}
+		if c == changeInPlace && !r.stillFeasible(a) {
+			c = changeDestroy
+		}
+		switch c {
+		case changeNone:
+			r.out.counts.Ignore++
+		case changeInPlace:
+			r.out.counts.InPlaceUpdate++
+			r.out.inPlace = append(r.out.inPlace, structs.AllocInPlace{AllocID: a.ID, JobVersion: r.job.Version,
+				DeploymentID: r.roll.id(), Description: descInPlace, FollowupEvalID: a.FollowupEvalID})
+		default:
+			destructive = append(destructive, a)
+		}
+	}
+	r.out.counts.Ignore += uint64(len(r.done) + len(r.waiting) + len(r.canaries))
+	return destructive
+}
+
+// stillFeasible reports whether the node of a running allocation passes the
+// checks of the job's new version.
+func (r *groupReconciler) stillFeasible(a *structs.Allocation) bool {
+	if r.nodes[a.NodeID] == nil {
+		return false
+	}
+	return newFilter(r.job, r.group).nodeReason(r.nodes[a.NodeID]) == ""
+}

@@ -1,0 +1,434 @@
+package scheduler
+
+import (
+	"slices"
+
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// Texts of deployments; see reference runtime 10.
+const (
+	descDeploymentRunning    = "Deployment is running"
+	descDeploymentManual     = "Deployment is running but requires manual promotion"
+	descDeploymentAuto       = "Deployment is running pending automatic promotion"
+	descDeploymentSuccessful = "Deployment completed successfully"
+	descDeploymentStopped    = "Cancelled because job is stopped"
+	descDeploymentNewer      = "Cancelled due to newer version of job"
+)
+
+// rollout is the deployment that steers a job's changes, if any.
+type rollout struct {
+	pass *pass
+	// latest is the newest deployment of the job, whatever its status.
+	latest *structs.Deployment
+	// current is the active deployment of the job's version, nil for none.
+	current *structs.Deployment
+	// created is a deployment that this pass makes.
+	created *structs.Deployment
+	// halted is set while the version's deployment is paused or has failed:
+	// nothing new is placed for it.
+	halted bool
+	// pending is set when a group is not where it should be yet.
+	pending bool
+}
+
+// rollout looks at the latest deployment and cancels it when it is outdated.
+func (p *pass) rollout(d *decision) *rollout {
+	r := &rollout{pass: p, latest: p.snap.LatestDeployment(p.eval.Namespace, p.eval.JobID)}
+	if r.latest == nil {
+		return r
+	}
+	ours := p.job != nil && r.latest.JobVersion == p.job.Version && r.latest.JobCreateIndex == p.job.CreateIndex
+	switch {
+	case r.latest.Active() && p.stopped():
+		d.setStatus(p, r.latest, structs.DeploymentStatusCancelled, descDeploymentStopped)
+	case r.latest.Active() && !ours:
+		d.setStatus(p, r.latest, structs.DeploymentStatusCancelled, descDeploymentNewer)
+	case r.latest.Active():
+		r.current = r.latest
+		r.halted = r.latest.Status == structs.DeploymentStatusPaused
+	case ours && r.latest.Status == structs.DeploymentStatusFailed:
+		r.halted = true
+	}
+	return r
+}
+
+func (d *decision) setStatus(p *pass, dep *structs.Deployment, status, description string) {
+	d.deploymentUpdates = append(d.deploymentUpdates, &structs.DeploymentStatusUpdate{DeploymentID: dep.ID,
+		Status: status, StatusDescription: description, UpdatedAt: p.opts.Now.UnixNano()})
+}
+
+// id is the deployment that placements belong to, "" for none.
+func (r *rollout) id() string {
+	switch {
+	case r.created != nil:
+		return r.created.ID
+	case r.current != nil:
+		return r.current.ID
+	}
+	return ""
+}
+
+// state is a group's part in the current or created deployment, or nil.
+func (r *rollout) state(group string) *structs.DeploymentState {
+	if r.created != nil {
+		if s := r.created.TaskGroups[group]; s != nil {
+			return s
+		}
+	}
+	if r.current != nil {
+		return r.current.TaskGroups[group]
+	}
+	return nil
+}
+
+// rolls reports whether changes of the group go through a deployment.
+func (r *groupReconciler) rolls() bool {
+	u := r.group.Update
+	return r.job.Type == structs.JobTypeService && u != nil && structs.Val(u.MaxParallel) > 0
+}
+
+// begin makes the deployment, or the group's part in it, when the group starts
+// to move to this version of the job.
+func (r *groupReconciler) begin(destructive int) {
+	roll := r.roll
+	if !r.rolls() || roll.halted || r.want == 0 || roll.state(r.group.Name) != nil {
+		return
+	}
+	ran := slices.ContainsFunc(r.all, func(a *structs.Allocation) bool {
+		return a.Job != nil && a.Job.Version == r.job.Version && a.Job.CreateIndex == r.job.CreateIndex
+	})
+	if ran && destructive == 0 && r.out.counts.InPlaceUpdate == 0 {
+		return
+	}
+	u := r.group.Update
+	state := &structs.DeploymentState{
+		AutoRevert: structs.Val(u.AutoRevert), AutoPromote: structs.Val(u.AutoPromote),
+		ProgressDeadline: structs.Val(u.ProgressDeadline), DesiredTotal: r.want,
+		RequireProgressBy: r.opts.Now.Add(structs.Val(u.ProgressDeadline)),
+	}
+	if destructive > 0 {
+		state.DesiredCanaries = structs.Val(u.Canary)
+	}
+	roll.ensureCreated().TaskGroups[r.group.Name] = state
+}
+
+// ensureCreated returns the deployment that the pass writes: a new one, or a
+// copy of the current one that gets another group.
+func (r *rollout) ensureCreated() *structs.Deployment {
+	if r.created != nil {
+		return r.created
+	}
+	job, now := r.pass.job, r.pass.opts.Now.UnixNano()
+	if r.current != nil {
+		d := *r.current
+		d.TaskGroups = make(map[string]*structs.DeploymentState, len(r.current.TaskGroups)+1)
+		for name, s := range r.current.TaskGroups {
+			copied := *s
+			d.TaskGroups[name] = &copied
+		}
+		d.ModifyTime = now
+		r.created = &d
+		return r.created
+	}
+	r.created = &structs.Deployment{
+		ID: r.pass.newID(), Namespace: job.Namespace, JobID: job.ID, JobVersion: job.Version,
+		JobModifyIndex: job.ModifyIndex, JobSpecModifyIndex: job.JobModifyIndex, JobCreateIndex: job.CreateIndex,
+		TaskGroups: map[string]*structs.DeploymentState{}, Status: structs.DeploymentStatusRunning,
+		StatusDescription: descDeploymentRunning, EvalPriority: r.pass.eval.Priority, CreateTime: now, ModifyTime: now,
+	}
+	return r.created
+}
+
+// finish closes the books: a new deployment is described, a finished one is
+// marked successful.
+func (r *rollout) finish(d *decision) {
+	d.deployment = r.created
+	if r.created != nil {
+		r.created.StatusDescription = deploymentText(r.created)
+	}
+	for _, gd := range d.groups {
+		gd.deploymentID = r.id()
+		if len(gd.asks) > 0 {
+			r.pending = true
+		}
+	}
+	if r.current == nil || r.created != nil || r.pending || r.halted || !healthy(r.current) {
+		return
+	}
+	d.setStatus(r.pass, r.current, structs.DeploymentStatusSuccessful, descDeploymentSuccessful)
+}
+
+// deploymentText is the description of a running deployment: with canaries it
+// says who promotes them.
+func deploymentText(d *structs.Deployment) string {
+	canaries, auto := false, true
+	for _, s := range d.TaskGroups {
+		if s.DesiredCanaries > 0 && !s.Promoted {
+			canaries = true
+			auto = auto && s.AutoPromote
+		}
+	}
+	switch {
+	case !canaries:
+		return descDeploymentRunning
+	case auto:
+		return descDeploymentAuto
+	}
+	return descDeploymentManual
+}
+
+// healthy reports whether every group of a deployment arrived.
+func healthy(d *structs.Deployment) bool {
+	for _, s := range d.TaskGroups {
+		if s.DesiredCanaries > 0 && !s.Promoted || s.HealthyAllocs < max(s.DesiredTotal, s.DesiredCanaries) {
+			return false
+		}
+	}
+	return true
+}
+
+// isCanary reports whether an allocation is a canary of deployment d that was
+// not promoted.
+func isCanary(a *structs.Allocation, d *structs.Deployment) bool {
+	if d == nil || a.DeploymentID != d.ID || a.DeploymentStatus == nil || !a.DeploymentStatus.Canary {
+		return false
+	}
+	s := d.TaskGroups[a.TaskGroup]
+	return s != nil && !s.Promoted
+}
+
+// stopCanaries takes the canaries of the current deployment out of the count
+// and stops those of a deployment that is over.
+func (r *groupReconciler) stopCanaries() {
+	kept := r.keep[:0:0]
+	for _, a := range r.keep {
+		switch {
+		case !isCanary(a, r.roll.latest):
+			kept = append(kept, a)
+		case r.roll.current != nil:
+			r.canaries = append(r.canaries, a)
+		default:
+			r.out.stop(a, descNotNeeded, "")
+		}
+	}
+	r.keep = kept
+	s := r.roll.state(r.group.Name)
+	if s == nil || !s.Promoted || s.DesiredCanaries == 0 {
+		return
+	}
+	r.makeRoom()
+}
+
+// makeRoom stops the older allocations whose names promoted canaries carry.
+func (r *groupReconciler) makeRoom() {
+	promoted := map[uint]bool{}
+	for _, a := range r.keep {
+		if a.DeploymentStatus != nil && a.DeploymentStatus.Canary && a.DeploymentID == r.roll.id() {
+			promoted[a.Index()] = true
+		}
+	}
+	kept := r.keep[:0:0]
+	for _, a := range r.keep {
+		if promoted[a.Index()] && a.DeploymentID != r.roll.id() {
+			r.out.stop(a, descNotNeeded, "")
+			continue
+		}
+		kept = append(kept, a)
+	}
+	r.keep = kept
+}
+
+// limit is how many allocations may be changed now: max_parallel without those
+// whose health is not known yet, none while one is unhealthy.
+func (r *groupReconciler) limit() int {
+	if !r.rolls() {
+		return len(r.all) + r.want
+	}
+	if r.roll.halted || r.awaitsPromotion() {
+		return 0
+	}
+	limit := structs.Val(r.group.Update.MaxParallel)
+	if r.roll.current == nil {
+		return limit
+	}
+	for _, a := range r.all {
+		if a.DeploymentID != r.roll.current.ID || a.ServerTerminal() {
+			continue
+		}
+		switch s := a.DeploymentStatus; {
+		case s == nil || s.Healthy == nil:
+			limit--
+		case !*s.Healthy:
+			return 0
+		}
+	}
+	return max(limit, 0)
+}
+
+// awaitsPromotion reports whether canaries of the group must be promoted
+// before anything else of the new version is placed.
+func (r *groupReconciler) awaitsPromotion() bool {
+	s := r.roll.state(r.group.Name)
+	return s != nil && s.DesiredCanaries > 0 && !s.Promoted
+}
+
+// place asks for placements: what must be replaced at once, canaries, missing
+// ones, and as many destructive updates as the rollout allows.
+func (r *groupReconciler) place(destructive []*structs.Allocation) {
+	r.begin(len(destructive))
+	names := r.names(r.want)
+	room := r.want - len(r.keep) - len(r.done) - len(r.waiting)
+	room = r.placeReplacements(room, names)
+	r.replaceEach(r.failedCanaries, len(r.failedCanaries), names, r.endFailed)
+	if r.awaitsPromotion() {
+		r.placeCanaries(destructive, names)
+		r.out.counts.Ignore += uint64(len(destructive))
+		r.roll.pending = true
+		return
+	}
+	limit := r.limit()
+	fresh := max(room, 0)
+	if r.roll.halted {
+		fresh = 0
+	} else if len(destructive) > 0 {
+		fresh = min(fresh, limit)
+		limit -= fresh
+	}
+	for range fresh {
+		r.ask(placeAsk{index: names.next()})
+		r.out.counts.Place++
+	}
+	slices.SortStableFunc(destructive, byIndex)
+	now := min(len(destructive), max(limit, 0))
+	for _, a := range destructive[:now] {
+		r.ask(placeAsk{index: uint32(a.Index()), previous: a, stopPrevious: &structs.AllocStop{AllocID: a.ID,
+			DesiredStatus: structs.AllocDesiredStatusStop, DesiredDescription: descUpdating}})
+		r.out.counts.DestructiveUpdate++
+	}
+	r.out.counts.Ignore += uint64(len(destructive) - now)
+	if now < len(destructive) {
+		r.roll.pending = true
+	}
+	r.keep = slices.DeleteFunc(r.keep, func(a *structs.Allocation) bool { return slices.Contains(destructive[:now], a) })
+}
+
+func (r *groupReconciler) ask(a placeAsk) { r.out.asks = append(r.out.asks, a) }
+
+// placeReplacements replaces lost, migrating, disconnected and failed
+// allocations, which no rollout delays, and returns the room that is left.
+func (r *groupReconciler) placeReplacements(room int, names *nameSet) int {
+	room -= r.replaceEach(r.migrate, room, names, func(a *structs.Allocation) *structs.AllocStop {
+		r.out.stop(a, descMigrating, "")
+		r.out.counts.Stop--
+		r.out.counts.Migrate++
+		return nil
+	})
+	room -= r.replaceEach(r.lost, room, names, func(a *structs.Allocation) *structs.AllocStop {
+		r.out.stop(a, descLost, structs.AllocClientStatusLost)
+		return nil
+	})
+	room -= r.replaceEach(r.replaced, room, names, func(*structs.Allocation) *structs.AllocStop { return nil })
+	return room - r.replaceEach(r.failed, room, names, r.endFailed)
+}
+
+// endFailed ends a failed allocation when its successor is placed. The
+// contract leaves the description empty.
+func (r *groupReconciler) endFailed(a *structs.Allocation) *structs.AllocStop {
+	r.out.counts.RescheduleNow++
+	return &structs.AllocStop{AllocID: a.ID, DesiredStatus: structs.AllocDesiredStatusStop}
+}
+
+// replaceEach asks for a replacement of each allocation while there is room
+// and returns how many it asked for.
+func (r *groupReconciler) replaceEach(list []*structs.Allocation, room int, names *nameSet,
+	end func(*structs.Allocation) *structs.AllocStop) int {
+	slices.SortStableFunc(list, byIndex)
+	asked := 0
+	for _, a := range list {
+		replace := asked < room && !structs.Val(a.DesiredTransition.MigrateDisablePlacement)
+		stop := end(a)
+		if !replace {
+			continue
+		}
+		ask := placeAsk{index: names.reuse(uint32(a.Index())), previous: a, stopPrevious: stop,
+			canary: isCanary(a, r.roll.current), reschedule: a.RescheduleTracker}
+		if stop != nil {
+			ask.reschedule = nextTracker(r.group.ReschedulePolicy, a, r.opts.Now)
+		}
+		r.ask(ask)
+		r.out.counts.Place++
+		asked++
+	}
+	return asked
+}
+
+// placeCanaries asks for the canaries that are missing. They take the names of
+// what they will replace, then new ones.
+func (r *groupReconciler) placeCanaries(destructive []*structs.Allocation, names *nameSet) {
+	s := r.roll.state(r.group.Name)
+	taken := map[uint32]bool{}
+	for _, a := range r.canaries {
+		taken[uint32(a.Index())] = true
+	}
+	for _, a := range r.failedCanaries {
+		taken[uint32(a.Index())] = true
+	}
+	missing := s.DesiredCanaries - len(r.canaries) - len(r.failedCanaries)
+	if r.roll.halted {
+		missing = 0
+	}
+	slices.SortStableFunc(destructive, byIndex)
+	for _, a := range destructive {
+		if missing <= 0 {
+			return
+		}
+		index := uint32(a.Index())
+		if taken[index] {
+			continue
+		}
+		taken[index] = true
+		r.ask(placeAsk{index: index, canary: true})
+		r.out.counts.Canary++
+		missing--
+	}
+	for range max(missing, 0) {
+		r.ask(placeAsk{index: names.next(), canary: true})
+		r.out.counts.Canary++
+	}
+}
+
+// nameSet hands out name indexes.
+type nameSet struct {
+	used map[uint32]bool
+	from uint32
+	want uint32 // indexes from here on are not for the group's count
+}
+
+// names collects the indexes that stay in use.
+func (r *groupReconciler) names(want int) *nameSet {
+	n := &nameSet{used: map[uint32]bool{}, want: uint32(want)}
+	for _, list := range [][]*structs.Allocation{r.keep, r.done, r.waiting, r.migrate, r.lost, r.replaced, r.failed, r.canaries} {
+		for _, a := range list {
+			n.used[uint32(a.Index())] = true
+		}
+	}
+	return n
+}
+
+// next is the lowest index that nobody uses.
+func (n *nameSet) next() uint32 {
+	for n.used[n.from] {
+		n.from++
+	}
+	n.used[n.from] = true
+	return n.from
+}
+
+// reuse keeps the index of a replaced allocation when it is below the count.
+func (n *nameSet) reuse(index uint32) uint32 {
+	if index < n.want {
+		return index
+	}
+	return n.next()
+}

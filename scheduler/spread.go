@@ -1,0 +1,238 @@
+package scheduler
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// spreadValues keeps how the job's allocations are spread over the values of
+// attributes. Nodes with the same values of all attributes share a combination;
+// all nodes of one have the same spread score.
+type spreadValues struct {
+	attrs  []spreadAttr
+	byNode map[uint32]int32 // combination of nodes looked at, when unique
+	// byClass is the combination of a class, when no attribute is unique.
+	byClass map[uint32]int32
+	unique  bool
+	combos  [][]int32 // value numbers by attribute, -1 for a missing value
+	byKey   map[string]int32
+}
+
+// spreadAttr is one attribute that a spread or a distinct_property looks at.
+type spreadAttr struct {
+	target  string
+	label   string
+	values  map[string]int32
+	names   []string
+	counts  []int
+	weight  float64   // share of the spread among the spreads
+	desired []float64 // by value, NaN-free; only with targets
+	targets map[string]float64
+	rest    float64 // desired of each value without a target, -1 for none
+	even    bool
+	limit   int  // of a distinct_property, 0 for a spread
+	job     bool // counts all groups of the job
+}
+
+// newSpreadValues is nil when nothing is spread.
+func newSpreadValues(job *structs.Job, g *structs.TaskGroup, f *filter) *spreadValues {
+	spreads := slices.Concat(job.Spreads, g.Spreads)
+	v := &spreadValues{byNode: map[uint32]int32{}, byClass: map[uint32]int32{}, byKey: map[string]int32{}}
+	total := 0.0
+	for _, s := range spreads {
+		if s != nil {
+			total += max(float64(structs.Val(s.Weight)), 0)
+		}
+	}
+	for _, s := range spreads {
+		if s == nil || s.Attribute == "" {
+			continue
+		}
+		a := spreadAttr{target: s.Attribute, values: map[string]int32{}, even: len(s.SpreadTarget) == 0}
+		if total > 0 {
+			a.weight = max(float64(structs.Val(s.Weight)), 0) / total
+		}
+		a.setTargets(s.SpreadTarget, float64(structs.Val(g.Count)))
+		v.attrs = append(v.attrs, a)
+	}
+	for _, d := range f.distinct {
+		v.attrs = append(v.attrs, spreadAttr{target: d.target, values: map[string]int32{}, limit: d.limit, job: d.job, label: d.label()})
+	}
+	if len(v.attrs) == 0 {
+		return nil
+	}
+	for i := range v.attrs {
+		v.unique = v.unique || isUnique(v.attrs[i].target)
+	}
+	return v
+}
+
+// setTargets turns percentages into counts. What they leave goes to every
+// other value together.
+func (a *spreadAttr) setTargets(targets []*structs.SpreadTarget, count float64) {
+	if a.even {
+		return
+	}
+	a.targets = map[string]float64{}
+	given := 0.0
+	for _, t := range targets {
+		if t != nil {
+			a.targets[t.Value] = float64(t.Percent) / 100 * count
+			given += float64(t.Percent)
+		}
+	}
+	a.rest = -1
+	if star, ok := a.targets["*"]; ok {
+		a.rest = star
+	} else if given < 100 {
+		a.rest = (100 - given) / 100 * count
+	}
+}
+
+// of is the combination of a node.
+func (v *spreadValues) of(c *Cluster, num uint32) int32 {
+	if !v.unique {
+		if id, ok := v.byClass[c.class[num]]; ok {
+			return id
+		}
+	} else if id, ok := v.byNode[num]; ok {
+		return id
+	}
+	combo := make([]int32, len(v.attrs))
+	var key strings.Builder
+	for i := range v.attrs {
+		combo[i] = v.attrs[i].number(c.rows[num].Node)
+		fmt.Fprintf(&key, "%d ", combo[i])
+	}
+	id, ok := v.byKey[key.String()]
+	if !ok {
+		id = int32(len(v.combos))
+		v.combos = append(v.combos, combo)
+		v.byKey[key.String()] = id
+	}
+	if v.unique {
+		v.byNode[num] = id
+	} else {
+		v.byClass[c.class[num]] = id
+	}
+	return id
+}
+
+// number is the number of a node's value, -1 when it has none.
+func (a *spreadAttr) number(n *structs.Node) int32 {
+	value, ok := resolveTarget(a.target, n)
+	if !ok {
+		return -1
+	}
+	id, known := a.values[value]
+	if !known {
+		id = int32(len(a.counts))
+		a.values[value] = id
+		a.names = append(a.names, value)
+		a.counts = append(a.counts, 0)
+		desired := a.rest
+		if d, ok := a.targets[value]; ok {
+			desired = d
+		}
+		a.desired = append(a.desired, desired)
+	}
+	return id
+}
+
+// count adds an allocation on a node to its values.
+func (v *spreadValues) count(c *Cluster, num uint32, sameGroup bool, by int) {
+	for i, value := range v.combos[v.of(c, num)] {
+		if a := &v.attrs[i]; value >= 0 && (sameGroup || a.job) {
+			a.counts[value] += by
+		}
+	}
+}
+
+// blocked reports whether a distinct_property forbids another allocation on
+// the nodes of a combination.
+func (v *spreadValues) blocked(combo int32) bool {
+	for i, value := range v.combos[combo] {
+		if a := &v.attrs[i]; a.limit > 0 && (value < 0 || a.counts[value] >= a.limit) {
+			return true
+		}
+	}
+	return false
+}
+
+// reason says which distinct_property forbids a node.
+func (v *spreadValues) reason(c *Cluster, num uint32) string {
+	for i, value := range v.combos[v.of(c, num)] {
+		a := &v.attrs[i]
+		switch {
+		case a.limit == 0:
+		case value < 0:
+			return fmt.Sprintf("distinct_property: missing property %q", a.target)
+		case a.counts[value] >= a.limit:
+			return fmt.Sprintf("distinct_property: %s=%s used by %d allocs", a.target, a.names[value], a.counts[value])
+		}
+	}
+	return structs.ConstraintDistinctProperty
+}
+
+// score is the spread score of a combination: the sum over its spreads.
+func (v *spreadValues) score(combo int32) float64 {
+	total, lowest := 0.0, -1.0
+	for i, value := range v.combos[combo] {
+		a := &v.attrs[i]
+		if a.limit > 0 {
+			continue
+		}
+		if a.even {
+			total += a.evenScore(value)
+			continue
+		}
+		boost := a.targetScore(value, lowest)
+		lowest = min(lowest, boost)
+		total += boost
+	}
+	return total
+}
+
+// targetScore is the contract's score of a spread with targets.
+func (a *spreadAttr) targetScore(value int32, lowest float64) float64 {
+	switch {
+	case value < 0 || a.desired[value] < 0:
+		return -1
+	case a.desired[value] == 0:
+		return lowest
+	}
+	desired := a.desired[value]
+	return (desired - float64(a.counts[value]+1)) / desired * a.weight
+}
+
+// evenScore is the contract's score of a spread without targets.
+func (a *spreadAttr) evenScore(value int32) float64 {
+	low, high, used := 0, 0, false
+	for _, n := range a.counts {
+		if n <= 0 {
+			continue
+		}
+		if !used || n < low {
+			low = n
+		}
+		high = max(high, n)
+		used = true
+	}
+	if !used {
+		return 0
+	}
+	if value < 0 {
+		return -1
+	}
+	current := a.counts[value]
+	switch {
+	case current != low:
+		return float64(low-current) / float64(low)
+	case low == high:
+		return -1
+	}
+	return float64(high-low) / float64(low)
+}
