@@ -31,6 +31,7 @@ func verbs() []*verb {
 		jobHistoryVerb(),
 		jobInitVerb(),
 		jobInspectVerb(),
+		jobPeriodicForceVerb(),
 		jobPlanVerb(),
 		jobRestartVerb(),
 		jobRunVerb(),

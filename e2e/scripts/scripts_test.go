@@ -6,6 +6,7 @@
 //	agent-again                        start it again with the same folder
 //	agent-stop                         interrupt it and wait for its end
 //	eventually PATTERN cmd [args...]   run until the output matches
+//	first-line VAR FILE                put the first line of a file in a variable
 //	no-tasks                           no process of an allocation is left
 //	no-dirs                            no allocation directory is left
 //	no-cgroups                         no cgroup of an allocation is left
@@ -61,6 +62,10 @@ func TestScripts(t *testing.T) {
 				return err
 			}),
 			"eventually": eventually,
+			"first-line": func(ts *testscript.TestScript, _ bool, args []string) {
+				line, _, _ := strings.Cut(ts.ReadFile(args[1]), "\n")
+				ts.Setenv(args[0], strings.TrimSpace(line))
+			},
 			"no-tasks":   withAgent(noTasks),
 			"no-dirs":    withAgent(noDirs),
 			"no-cgroups": withAgent(noCgroups),
