@@ -18,11 +18,14 @@ const (
 	maxFilterSteps = 1_000_000
 )
 
-// newFilter compiles a filter over T. Selectors are the names of Go fields and
-// the keys of maps; an item that lacks one does not match.
-func newFilter[T any](text string) (func(T) (bool, error), error) {
+// filter keeps the items that an expression matches. Selectors are the names
+// of Go fields and the keys of maps; an item that lacks one does not match.
+// The nil filter keeps everything.
+type filter struct{ eval *bexpr.Evaluator }
+
+func newFilter(text string) (*filter, error) {
 	if text == "" {
-		return func(T) (bool, error) { return true, nil }, nil
+		return nil, nil
 	}
 	if err := checkFilter(text); err != nil {
 		return nil, err
@@ -31,17 +34,22 @@ func newFilter[T any](text string) (func(T) (bool, error), error) {
 	if err != nil {
 		return nil, structs.Errorf(structs.Invalid, "failed to create result paginator: failed to read filter expression: %w", err)
 	}
-	return func(item T) (bool, error) {
-		ok, err := eval.Evaluate(item)
-		// The second is a selector that goes through a nil pointer.
-		if errors.Is(err, pointerstructure.ErrNotFound) || errors.Is(err, pointerstructure.ErrInvalidKind) {
-			return false, nil
-		}
-		if err != nil {
-			return false, structs.Errorf(structs.Invalid, "failed to read result page: %w", err)
-		}
-		return ok, nil
-	}, nil
+	return &filter{eval}, nil
+}
+
+func (f *filter) keep(item any) (bool, error) {
+	if f == nil {
+		return true, nil
+	}
+	ok, err := f.eval.Evaluate(item)
+	// The second is a selector that goes through a nil pointer.
+	if errors.Is(err, pointerstructure.ErrNotFound) || errors.Is(err, pointerstructure.ErrInvalidKind) {
+		return false, nil
+	}
+	if err != nil {
+		return false, structs.Errorf(structs.Invalid, "failed to read result page: %w", err)
+	}
+	return ok, nil
 }
 
 func checkFilter(text string) error {

@@ -39,10 +39,6 @@ func List[T, S any](r *Request, word string, items iter.Seq[T], key func(T) Key,
 			kind = ListUUID
 		}
 	}
-	keep, err := newFilter[T](r.Query.Filter)
-	if err != nil {
-		return nil, "", err
-	}
 	order := orders[kind]
 	start, err := order.parse(r.Query.NextToken)
 	if err != nil {
@@ -57,7 +53,7 @@ func List[T, S any](r *Request, word string, items iter.Seq[T], key func(T) Key,
 		if r.Query.NextToken != "" && compare(k, start) < 0 {
 			continue
 		}
-		ok, err := keep(item)
+		ok, err := r.filter.keep(item)
 		if err != nil {
 			return nil, "", err
 		}
@@ -85,7 +81,7 @@ var orders = map[ListKind]order{
 	ListUUID:       {compare: byID, token: idToken, parse: parseID},
 	ListNamespaced: {compare: byNamespace, token: namespaceToken, parse: parseNamespace},
 	ListCreated:    {compare: byIndex, token: indexToken, parse: parseIndex},
-	ListModified:   {compare: byIndex, descending: true, token: modifyToken, parse: parseIndex},
+	ListModified:   {compare: byIndex, descending: true, token: indexToken, parse: parseModify},
 }
 
 func byID(a, b Key) int { return cmp.Compare(a.ID, b.ID) }
@@ -99,7 +95,6 @@ func byIndex(a, b Key) int { return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Co
 func idToken(k Key) string        { return k.ID }
 func namespaceToken(k Key) string { return k.Namespace + "." + k.ID }
 func indexToken(k Key) string     { return strconv.FormatUint(k.Index, 10) + "." + k.ID }
-func modifyToken(k Key) string    { return strconv.FormatUint(k.Index, 10) }
 
 func parseID(s string) (Key, error) { return Key{ID: s}, nil }
 
@@ -118,6 +113,16 @@ func parseIndex(s string) (Key, error) {
 		return Key{}, structs.Errorf(structs.Invalid, "failed to create result paginator: cannot use next_token %q: it must begin with an index", s)
 	}
 	return Key{Index: n, ID: id}, nil
+}
+
+// parseModify also takes a bare index (obs), meaning all items that have it:
+// in descending order they follow an id that is greater than every other.
+func parseModify(s string) (Key, error) {
+	k, err := parseIndex(s)
+	if k.ID == "" {
+		k.ID = "\xff"
+	}
+	return k, err
 }
 
 // ordered yields the items that have the prefix, in order. Rows that come in

@@ -25,6 +25,14 @@ func listRequest(kind ListKind, params string) *Request {
 	return &Request{Route: &Route{List: kind}, Query: q, Values: v}
 }
 
+// listJobs makes a page of jobs as the mux and a handler would.
+func listJobs(r *Request, jobs []*structs.Job, key func(*structs.Job) Key) (page []string, next string, err error) {
+	if r.filter, err = newFilter(r.Query.Filter); err != nil {
+		return nil, "", err
+	}
+	return List(r, "job", slices.Values(jobs), key, jobName)
+}
+
 func jobKey(j *structs.Job) Key {
 	return Key{Namespace: j.Namespace, ID: j.ID, Index: j.CreateIndex}
 }
@@ -50,7 +58,7 @@ func TestListFilters(t *testing.T) {
 		{`Periodic.Spec == "* * * * *"`, "prod/a"},
 		{`any TaskGroups as g { g.Name == "g" }`, "default/a"},
 	} {
-		page, next, err := List(listRequest(ListNamespaced, "filter="+url.QueryEscape(tt.filter)), "job", slices.Values(jobs), jobKey, jobName)
+		page, next, err := listJobs(listRequest(ListNamespaced, "filter="+url.QueryEscape(tt.filter)), jobs, jobKey)
 		if err != nil || next != "" || strings.Join(page, " ") != tt.want {
 			t.Errorf("%s: got %q next %q, %v; want %q", tt.filter, page, next, err, tt.want)
 		}
@@ -61,7 +69,7 @@ func TestListFilters(t *testing.T) {
 		{strings.Repeat("(", 51), "failed to create result paginator: filter expression is nested deeper than 50 levels"},
 		{`Priority matches "x"`, "failed to read result page: "},
 	} {
-		_, _, err := List(listRequest(ListNamespaced, "filter="+url.QueryEscape(tt.filter)), "job", slices.Values(jobs), jobKey, jobName)
+		_, _, err := listJobs(listRequest(ListNamespaced, "filter="+url.QueryEscape(tt.filter)), jobs, jobKey)
 		if err == nil || !strings.HasPrefix(err.Error(), tt.want) || structs.KindOf(err) != structs.Invalid {
 			t.Errorf("%.50s: got %v, want %q…", tt.filter, err, tt.want)
 		}
@@ -107,14 +115,18 @@ func TestPageTokens(t *testing.T) {
 		{ListCreated, jobKey, "6.bb"},
 		{ListUUID, jobKey, "bb"},
 		{ListName, jobKey, "bb"},
-		{ListModified, modified, "8"},
+		{ListModified, modified, "8.bb"},
 	} {
-		page, next, err := List(listRequest(tt.kind, "per_page=1"), "job", slices.Values(jobs), tt.key, jobName)
+		page, next, err := listJobs(listRequest(tt.kind, "per_page=1"), jobs, tt.key)
 		if err != nil || next != tt.want || len(page) != 1 || page[0] != "default/aa" {
 			t.Errorf("%s: %q next %q, %v; want next %q", tt.kind, page, next, err, tt.want)
 		}
 	}
-	if _, _, err := List(listRequest(ListCreated, "next_token=x.y"), "job", slices.Values(jobs), jobKey, jobName); err == nil {
+	page, _, err := listJobs(listRequest(ListModified, "next_token=8"), jobs, modified)
+	if err != nil || strings.Join(page, " ") != "default/bb prod/cc" {
+		t.Errorf("from a bare index: %q, %v", page, err)
+	}
+	if _, _, err := listJobs(listRequest(ListCreated, "next_token=x.y"), jobs, jobKey); err == nil {
 		t.Error("a bad token is accepted")
 	}
 }
@@ -123,7 +135,7 @@ func TestPageTokens(t *testing.T) {
 // together are the whole list, each item once and in order.
 func TestPagesMakeTheList(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		kind := rapid.SampledFrom([]ListKind{ListName, ListNamespaced, ListCreated, ListUUID}).Draw(t, "kind")
+		kind := rapid.SampledFrom([]ListKind{ListName, ListNamespaced, ListCreated, ListUUID, ListModified}).Draw(t, "kind")
 		reverse := rapid.Bool().Draw(t, "reverse")
 		perPage := rapid.IntRange(1, 5).Draw(t, "per_page")
 		ids := rapid.SliceOfDistinct(rapid.StringMatching(`[0-9a-f]{8}`), func(s string) string { return s }).Draw(t, "ids")
@@ -137,14 +149,14 @@ func TestPagesMakeTheList(t *testing.T) {
 			})
 		}
 		params := fmt.Sprintf("reverse=%t", reverse)
-		whole, _, err := List(listRequest(kind, params), "job", slices.Values(jobs), jobKey, jobName)
+		whole, _, err := listJobs(listRequest(kind, params), jobs, jobKey)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var pages []string
 		token := ""
 		for n := 0; ; n++ {
-			page, next, err := List(listRequest(kind, fmt.Sprintf("%s&per_page=%d&next_token=%s", params, perPage, token)), "job", slices.Values(jobs), jobKey, jobName)
+			page, next, err := listJobs(listRequest(kind, fmt.Sprintf("%s&per_page=%d&next_token=%s", params, perPage, token)), jobs, jobKey)
 			if err != nil || len(page) > perPage || n > len(jobs) {
 				t.Fatalf("page %d: %q, %v", n, page, err)
 			}
@@ -163,7 +175,7 @@ func TestPagesMakeTheList(t *testing.T) {
 		}
 		for i := 1; i < len(whole); i++ {
 			c := order.compare(byName[whole[i-1]], byName[whole[i]])
-			if reverse && c < 0 || !reverse && c > 0 {
+			if descending := reverse != order.descending; descending && c < 0 || !descending && c > 0 {
 				t.Fatalf("%q stands before %q", whole[i-1], whole[i])
 			}
 		}
@@ -191,7 +203,7 @@ func FuzzQuery(f *testing.F) {
 		}
 		q.Filter = filter
 		for kind := range orders {
-			page, _, err := List(&Request{Route: &Route{List: kind}, Query: q}, "job", slices.Values(jobs), jobKey, jobName)
+			page, _, err := listJobs(&Request{Route: &Route{List: kind}, Query: q}, jobs, jobKey)
 			if err == nil && page == nil {
 				t.Fatal("a page is nil")
 			}

@@ -186,7 +186,11 @@ func (m *Mux) admit(req *http.Request, row *Route, params map[string]string) (*R
 	if err != nil {
 		return nil, err
 	}
-	return &Request{Route: row, HTTP: req, Query: query, Values: values, Token: token, params: params}, nil
+	keep, err := newFilter(query.Filter)
+	if err != nil {
+		return nil, err
+	}
+	return &Request{Route: row, HTTP: req, Query: query, Values: values, Token: token, params: params, filter: keep}, nil
 }
 
 func countValues(v map[string][]string) int {

@@ -58,6 +58,7 @@ type Request struct {
 	Socket *websocket.Conn
 
 	params     map[string]string
+	filter     *filter // Query.Filter, compiled
 	control    *http.ResponseController
 	authorized bool
 }

@@ -68,7 +68,7 @@ func allocRoutes() []Route {
 func evalRoutes() []Route {
 	return []Route{
 		list("eval.list", "/v1/evaluations", capReadJob, ListCreated, "List evaluations; job and status are filters of their own."),
-		read("eval.count", "/v1/evaluations/count", capReadJob, "Count evaluations.").anyNamespace(),
+		list("eval.count", "/v1/evaluations/count", capReadJob, ListCreated, "Count evaluations."),
 		read("eval.read", "/v1/evaluation/:id", capReadJob, "Read an evaluation; related=true adds its relatives.").ofObject(),
 		read("eval.allocations", "/v1/evaluation/:id/allocations", capReadJob, "List the allocations of an evaluation.").ofObject(),
 		list("deployment.list", "/v1/deployments", capReadJob, ListCreated, "List deployments."),
