@@ -13,7 +13,8 @@
 //
 //	hcl:"name[,kind]"  the name in a job file; kind is attr (default), block,
 //	                   label, map (block or attribute of strings), free (any
-//	                   nested content) or "-" for fields that a file cannot set
+//	                   nested content) or "-" for fields that a file cannot set;
+//	                   ",required" makes an attribute one that must be given
 //	change:"effect"    what a changed value does to running allocations:
 //	                   ignore, inplace or destroy (nested types inherit it)
 //

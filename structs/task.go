@@ -47,7 +47,7 @@ type Task struct {
 
 // TaskLifecycle says when a task runs relative to the group's main tasks.
 type TaskLifecycle struct {
-	Hook    string `hcl:"hook"`
+	Hook    string `hcl:"hook,required"`
 	Sidecar bool   `hcl:"sidecar"`
 }
 
@@ -168,7 +168,7 @@ type WorkloadIdentity struct {
 // Action is a command that an operator may run in a running task.
 type Action struct {
 	Name    string   `hcl:"name,label"`
-	Command string   `hcl:"command"`
+	Command string   `hcl:"command,required"`
 	Args    []string `hcl:"args"`
 }
 
