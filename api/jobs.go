@@ -66,52 +66,19 @@ type JobPlanResponse struct {
 	ResponseMeta
 }
 
-// JobDiff compares two versions of a job. Type is Added, Deleted, Edited or
-// None, here and below.
-type JobDiff struct {
-	Type       string
-	ID         string
-	Fields     []*FieldDiff
-	Objects    []*ObjectDiff
-	TaskGroups []*TaskGroupDiff
-}
-
-// TaskGroupDiff compares two versions of a group; Updates counts what the
-// change does, by "create", "in-place update", ….
-type TaskGroupDiff struct {
-	Type    string
-	Name    string
-	Fields  []*FieldDiff
-	Objects []*ObjectDiff
-	Tasks   []*TaskDiff
-	Updates map[string]uint64
-}
-
-// TaskDiff compares two versions of a task.
-type TaskDiff struct {
-	Type        string
-	Name        string
-	Fields      []*FieldDiff
-	Objects     []*ObjectDiff
-	Annotations []string
-}
-
-// ObjectDiff compares two versions of a block.
-type ObjectDiff struct {
-	Type    string
-	Name    string
-	Fields  []*FieldDiff
-	Objects []*ObjectDiff
-}
-
-// FieldDiff compares two values of a field, printed.
-type FieldDiff struct {
-	Type        string
-	Name        string
-	Old         string
-	New         string
-	Annotations []string
-}
+// The parts of a difference are nouns; these names are for callers of the API.
+type (
+	// JobDiff compares two versions of a job.
+	JobDiff = structs.JobDiff
+	// TaskGroupDiff compares two versions of a group.
+	TaskGroupDiff = structs.TaskGroupDiff
+	// TaskDiff compares two versions of a task.
+	TaskDiff = structs.TaskDiff
+	// ObjectDiff compares two versions of a block.
+	ObjectDiff = structs.ObjectDiff
+	// FieldDiff compares two values of a field.
+	FieldDiff = structs.FieldDiff
+)
 
 // JobValidateRequest asks whether a job is valid.
 type JobValidateRequest struct {

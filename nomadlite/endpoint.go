@@ -1,0 +1,221 @@
+package nomadlite
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/nomadlite/state"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// The endpoint_*.go files answer the rows of the route table that belong to
+// servers. Reads come from a snapshot of the store, writes go through the
+// operations below; no endpoint sees Raft.
+
+// jobWriter registers and stops jobs.
+type jobWriter interface {
+	RegisterJob(ctx context.Context, req *api.JobRegisterRequest) (*api.JobRegisterResponse, error)
+	// CheckJob fills the job's defaults and says what is wrong with it.
+	CheckJob(job *structs.Job) (warnings []string, err error)
+	PlanJob(ctx context.Context, req *api.JobPlanRequest) (*api.JobPlanResponse, error)
+	StopJob(ctx context.Context, ns, id string, opts api.StopOptions) (*api.JobDeregisterResponse, error)
+	RevertJob(ctx context.Context, ns string, req *api.JobRevertRequest) (*api.JobRegisterResponse, error)
+	SetJobStability(ctx context.Context, ns string, req *api.JobStabilityRequest) (index uint64, err error)
+	ScaleJob(ctx context.Context, ns, id string, req *api.ScalingRequest) (*api.JobRegisterResponse, error)
+}
+
+// jobStarter makes evaluations and children of jobs, and stops allocations.
+type jobStarter interface {
+	EvaluateJob(ctx context.Context, ns, id string, forceReschedule bool) (*api.JobRegisterResponse, error)
+	ForcePeriodic(ctx context.Context, ns, id string) (*api.PeriodicForceResponse, error)
+	DispatchJob(ctx context.Context, ns, idempotencyToken string, req *api.JobDispatchRequest) (*api.JobDispatchResponse, error)
+	StopAlloc(ctx context.Context, id string, noShutdownDelay, reschedule bool) (*api.AllocStopResponse, error)
+}
+
+// nodeWriter changes nodes.
+type nodeWriter interface {
+	SetNodeEligibility(ctx context.Context, id, eligibility string) (*api.NodeUpdateResponse, error)
+	SetNodeDrain(ctx context.Context, req *api.NodeDrainRequest) (*api.NodeUpdateResponse, error)
+	EvaluateNode(ctx context.Context, id string) (*api.NodeUpdateResponse, error)
+	PurgeNode(ctx context.Context, id string) (*api.NodeUpdateResponse, error)
+}
+
+// clusterWriter changes what belongs to the cluster as a whole.
+type clusterWriter interface {
+	// SetSchedulerConfig replaces the configuration, with cas only when its
+	// ModifyIndex is *cas.
+	SetSchedulerConfig(ctx context.Context, cfg *structs.SchedulerConfiguration, cas *uint64) (updated bool, index uint64, err error)
+	CollectGarbage(ctx context.Context) error
+	ReconcileSummaries(ctx context.Context) error
+}
+
+// clusterReader knows the peers.
+type clusterReader interface {
+	// ReadBarrier returns when the state holds everything that was committed
+	// before the call.
+	ReadBarrier(ctx context.Context) error
+	// Leader is the address of the leader and how long it has been silent.
+	Leader() (addr string, known bool, lastContact time.Duration)
+	Peers() ([]string, error)
+	Regions() []string
+	RaftConfiguration() (*api.RaftConfiguration, error)
+}
+
+// operations is what the endpoints need of a server.
+type operations interface {
+	jobWriter
+	jobStarter
+	nodeWriter
+	clusterWriter
+	clusterReader
+}
+
+// endpointDeps wires the endpoints.
+type endpointDeps struct {
+	Store *state.Store
+	Ops   operations
+	// ParseJob reads a job file without access to the file system; nil answers
+	// 501.
+	ParseJob func(hcl, vars string, canonicalize bool) (*structs.Job, error)
+}
+
+type endpoints struct {
+	store *state.Store
+	ops   operations
+	parse func(hcl, vars string, canonicalize bool) (*structs.Job, error)
+}
+
+// bindEndpoints binds every row that servers answer.
+func bindEndpoints(mux *api.Mux, d endpointDeps) {
+	e := &endpoints{store: d.Store, ops: d.Ops, parse: d.ParseJob}
+	for name, h := range map[string]api.Handler{
+		"job.list": e.listJobs, "job.statuses": e.jobStatuses, "job.read": e.readJob,
+		"job.allocations": e.jobAllocs, "job.evaluations": e.jobEvals,
+		"job.deployments": e.jobDeployments, "job.deployment": e.jobDeployment,
+		"job.summary": e.jobSummary, "job.versions": e.jobVersions, "job.submission": e.jobSubmission,
+		"job.scaleStatus": e.jobScaleStatus, "job.services": e.jobServices, "job.actions": e.jobActions,
+
+		"job.register": e.registerJob, "job.update": e.registerJob, "job.parse": e.parseJob,
+		"job.validate": e.validateJob, "job.plan": e.planJob, "job.stop": e.stopJob,
+		"job.evaluate": e.evaluateJob, "job.periodicForce": e.forcePeriodic,
+		"job.dispatch": e.dispatchJob, "job.dispatchPayload": e.dispatchPayload,
+		"job.revert": e.revertJob, "job.stable": e.stableJob, "job.scale": e.scaleJob,
+
+		"alloc.list": e.listAllocs, "alloc.read": e.readAlloc, "alloc.stop": e.stopAlloc,
+		"eval.list": e.listEvals, "eval.count": e.countEvals, "eval.read": e.readEval, "eval.allocations": e.evalAllocs,
+		"deployment.list": e.listDeployments, "deployment.read": e.readDeployment, "deployment.allocations": e.deploymentAllocs,
+
+		"node.list": e.listNodes, "node.read": e.readNode, "node.allocations": e.nodeAllocs,
+		"node.eligibility": e.nodeEligibility, "node.drain": e.drainNode,
+		"node.evaluate": e.evaluateNode, "node.purge": e.purgeNode,
+		"nodePool.list": e.listNodePools, "nodePool.read": e.readNodePool,
+		"nodePool.nodes": e.nodePoolNodes, "nodePool.jobs": e.nodePoolJobs,
+
+		"namespace.list": e.listNamespaces, "namespace.read": e.readNamespace,
+		"search.prefix": e.searchPrefix, "search.fuzzy": e.searchFuzzy,
+		"status.leader": e.leader, "status.peers": e.peers, "region.list": e.regions,
+		"operator.raftConfiguration":      e.raftConfiguration,
+		"operator.schedulerConfiguration": e.schedulerConfig, "operator.setSchedulerConfiguration": e.setSchedulerConfig,
+		"system.gc": e.collectGarbage, "system.reconcileSummaries": e.reconcileSummaries,
+	} {
+		mux.Bind(name, h)
+	}
+}
+
+// view is a read: what to watch, the index of what it shows, and what it
+// shows. Render runs once, on the snapshot whose index satisfied the query.
+type view struct {
+	keys   []state.Key
+	index  func(s *state.Snapshot) uint64
+	render func(s *state.Snapshot) (*api.Response, error)
+}
+
+// read answers a request from a snapshot, waiting for a newer one when the
+// request asks for that. The response carries the index also beside an error,
+// so that callers can wait for what does not exist yet.
+func (e *endpoints) read(ctx context.Context, r *api.Request, v view) (*api.Response, error) {
+	if !r.Query.Stale {
+		if err := e.ops.ReadBarrier(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var seen *state.Snapshot
+	index, err := api.Block(ctx, r, e.store, v.keys, func(s *state.Snapshot) uint64 {
+		seen = s
+		return v.index(s)
+	})
+	if err != nil {
+		return nil, err
+	}
+	resp, err := v.render(seen)
+	if resp == nil {
+		resp = &api.Response{}
+	}
+	resp.Index = index
+	return resp, err
+}
+
+// body makes a response of a value.
+func body(v any) (*api.Response, error) { return &api.Response{Body: v}, nil }
+
+// page makes a response of a page; it takes what api.List returns.
+func page[S any](items []S, next string, err error) (*api.Response, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &api.Response{Body: items, NextToken: next}, nil
+}
+
+// tables watches tables and shows their last change as the index.
+func tables(t ...state.Table) (keys []state.Key, index func(*state.Snapshot) uint64) {
+	for _, table := range t {
+		keys = append(keys, state.KeyTable(table))
+	}
+	return keys, func(s *state.Snapshot) uint64 {
+		newest := uint64(0)
+		for _, table := range t {
+			newest = max(newest, s.TableIndex(table))
+		}
+		return newest
+	}
+}
+
+// newest is the index of a part of a table: the last change of an item, or the
+// last deletion.
+func newest[T any](s *state.Snapshot, t state.Table, items iter.Seq[T], modified func(T) uint64) uint64 {
+	index := s.DeletedIndex(t)
+	for item := range items {
+		index = max(index, modified(item))
+	}
+	return index
+}
+
+// visible keeps the items of the namespace that a request names, and of "*"
+// those that the caller may see.
+func visible[T any](r *api.Request, items iter.Seq[T], namespace func(T) string) iter.Seq[T] {
+	want := r.Query.Namespace
+	return func(yield func(T) bool) {
+		for item := range items {
+			ns := namespace(item)
+			if ns != want && (want != structs.AllNamespaces || !r.ACL.Allows(r.Route.Capability, ns)) {
+				continue
+			}
+			if !yield(item) {
+				return
+			}
+		}
+	}
+}
+
+// show renders every item, never as nil.
+func show[T, S any](items iter.Seq[T], f func(T) S) []S {
+	out := []S{}
+	for item := range items {
+		out = append(out, f(item))
+	}
+	return out
+}
+
+func notFound(what string) error { return structs.Errorf(structs.NotFound, "%s not found", what) }

@@ -1,0 +1,101 @@
+package nomadlite
+
+import (
+	"context"
+	"strings"
+
+	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/nomadlite/state"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+func (e *endpoints) leader(context.Context, *api.Request) (*api.Response, error) {
+	addr, _, _ := e.ops.Leader()
+	return body(addr)
+}
+
+func (e *endpoints) peers(context.Context, *api.Request) (*api.Response, error) {
+	peers, err := e.ops.Peers()
+	if err != nil {
+		return nil, err
+	}
+	return body(peers)
+}
+
+func (e *endpoints) regions(context.Context, *api.Request) (*api.Response, error) {
+	return body(e.ops.Regions())
+}
+
+func (e *endpoints) raftConfiguration(context.Context, *api.Request) (*api.Response, error) {
+	cfg, err := e.ops.RaftConfiguration()
+	if err != nil {
+		return nil, err
+	}
+	return body(cfg)
+}
+
+func (e *endpoints) collectGarbage(ctx context.Context, _ *api.Request) (*api.Response, error) {
+	return nil, e.ops.CollectGarbage(ctx)
+}
+
+func (e *endpoints) reconcileSummaries(ctx context.Context, _ *api.Request) (*api.Response, error) {
+	return nil, e.ops.ReconcileSummaries(ctx)
+}
+
+func (e *endpoints) schedulerConfig(ctx context.Context, r *api.Request) (*api.Response, error) {
+	keys, index := tables(state.TableSchedulerConfig)
+	return e.read(ctx, r, view{keys, index, func(s *state.Snapshot) (*api.Response, error) {
+		cfg := s.SchedulerConfig()
+		return body(&api.SchedulerConfigurationResponse{SchedulerConfig: cfg, ResponseMeta: api.ResponseMeta{Index: max(1, cfg.ModifyIndex)}})
+	}})
+}
+
+func (e *endpoints) setSchedulerConfig(ctx context.Context, r *api.Request) (*api.Response, error) {
+	cfg := &structs.SchedulerConfiguration{}
+	if err := r.Decode(cfg); err != nil {
+		return nil, err
+	}
+	switch cfg.SchedulerAlgorithm {
+	case structs.SchedulerAlgorithmBinpack, structs.SchedulerAlgorithmBinpackExp, structs.SchedulerAlgorithmSpread:
+	case "":
+		cfg.SchedulerAlgorithm = structs.SchedulerAlgorithmBinpack
+	default:
+		return nil, structs.Errorf(structs.Invalid, "invalid scheduler algorithm: %s", cfg.SchedulerAlgorithm)
+	}
+	cas, given, err := r.Uint("cas")
+	if err != nil {
+		return nil, err
+	}
+	var only *uint64
+	if given {
+		only = &cas
+	}
+	updated, index, err := e.ops.SetSchedulerConfig(ctx, cfg, only)
+	return written(&api.SchedulerSetConfigurationResponse{Updated: updated, ResponseMeta: api.ResponseMeta{Index: index}}, index, err)
+}
+
+func (e *endpoints) listNamespaces(ctx context.Context, r *api.Request) (*api.Response, error) {
+	keys, index := tables(state.TableNamespaces)
+	return e.read(ctx, r, view{keys, index, func(s *state.Snapshot) (*api.Response, error) {
+		mine := func(n *structs.Namespace) bool {
+			return strings.HasPrefix(n.Name, r.Query.Prefix) && r.ACL.Allows(r.Route.Capability, n.Name)
+		}
+		return body(show(filtered(s.Namespaces(), mine), itself[*structs.Namespace]))
+	}})
+}
+
+func (e *endpoints) readNamespace(ctx context.Context, r *api.Request) (*api.Response, error) {
+	name := r.Param("name")
+	keys, index := tables(state.TableNamespaces)
+	return e.read(ctx, r, view{keys, func(s *state.Snapshot) uint64 {
+		if n := s.Namespace(name); n != nil {
+			return n.ModifyIndex
+		}
+		return index(s)
+	}, func(s *state.Snapshot) (*api.Response, error) {
+		if n := s.Namespace(name); n != nil {
+			return body(n)
+		}
+		return nil, notFound("Namespace")
+	}})
+}
