@@ -38,7 +38,7 @@ type Cluster struct {
 	class   []uint32
 	free    []Amount // total without what is reserved and used
 	total   []Amount // without what is reserved
-	used    []int32    // allocations on the node
+	used    []int32  // allocations on the node
 	ports   []*nodePorts
 	classes classTable
 
@@ -114,6 +114,14 @@ func (c *Cluster) Remove(num uint32) {
 
 // Len is one more than the highest node number ever set.
 func (c *Cluster) Len() int { return len(c.rows) }
+
+// Free is what allocations may still take on a node.
+func (c *Cluster) Free(num uint32) Amount {
+	if int(num) >= len(c.free) {
+		return Amount{}
+	}
+	return c.free[num]
+}
 
 // Reset forgets all nodes.
 func (c *Cluster) Reset() { *c = *NewCluster() }
@@ -204,7 +212,9 @@ type nodeClass struct {
 func (t *classTable) join(num uint32, n *structs.Node) uint32 {
 	computed := n.ComputedClass
 	if computed == "" {
-		computed = ComputedClass(n)
+		own := *n
+		own.ComputeClass()
+		computed = own.ComputedClass
 	}
 	key := classKey(computed, n)
 	id, ok := t.byKey[key]
@@ -269,7 +279,5 @@ func classKey(computed string, n *structs.Node) string {
 		parts = append(parts, "mode "+mode)
 	}
 	slices.Sort(parts)
-	// Without a computed class, nodes still differ by these three.
-	parts = append(parts, n.Datacenter, n.NodePool, n.NodeClass)
 	return computed + "\x00" + strings.Join(slices.Compact(parts), "\x00")
 }

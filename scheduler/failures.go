@@ -48,7 +48,7 @@ func (r *groupReconciler) rescheduleFailed(list []*structs.Allocation) (kept, no
 			trigger = structs.EvalTriggerRetryFailedAlloc
 		}
 		r.out.inPlace = append(r.out.inPlace, structs.AllocInPlace{AllocID: l.alloc.ID, JobVersion: jobVersion(l.alloc),
-			DeploymentID: l.alloc.DeploymentID, FollowupEvalID: r.followUp(l.at, trigger, descDelayed)})
+			FollowupEvalID: r.followUp(l.at, trigger, descDelayed)})
 		r.out.counts.RescheduleLater++
 	}
 	return kept, now
@@ -56,11 +56,7 @@ func (r *groupReconciler) rescheduleFailed(list []*structs.Allocation) (kept, no
 
 // destroys reports whether the job's version replaces the allocation anyway.
 func (r *groupReconciler) destroys(a *structs.Allocation) bool {
-	if a.Job == nil {
-		return true
-	}
-	c, _ := groupChange(a.Job, r.job, r.group.Name)
-	return c == changeDestroy
+	return r.changeOf(a) == changeDestroy
 }
 
 // rescheduleTime says whether and when a failed allocation is placed again. In
@@ -162,7 +158,7 @@ func (r *groupReconciler) keepsOriginal(original, replacement *structs.Allocatio
 
 // startTime is when the leader task, else the oldest one, started.
 func startTime(a *structs.Allocation) time.Time {
-	g := findGroup(a.Job, a.TaskGroup)
+	g := lookupGroup(a.Job, a.TaskGroup)
 	var oldest time.Time
 	for name, s := range a.TaskStates {
 		if s == nil || s.StartedAt == nil {

@@ -207,8 +207,8 @@ func (p *nodePorts) locate(m structs.PortMapping) []portClaim {
 }
 
 func (p *nodePorts) has(c portClaim) bool { return p.addresses[c.address].taken.has(c.port) }
-func (p *nodePorts) claim(c portClaim)   { p.addresses[c.address].taken.add(c.port) }
-func (p *nodePorts) release(c portClaim) { p.addresses[c.address].taken.remove(c.port) }
+func (p *nodePorts) claim(c portClaim)    { p.addresses[c.address].taken.add(c.port) }
+func (p *nodePorts) release(c portClaim)  { p.addresses[c.address].taken.remove(c.port) }
 
 // allocPorts are the host ports that an allocation holds.
 func allocPorts(a *structs.Allocation) []structs.PortMapping {

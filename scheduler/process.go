@@ -98,6 +98,7 @@ type pass struct {
 	allocs    []*structs.Allocation
 	nodes     map[string]*structs.Node // nodes of allocs; nil for deleted ones
 
+	changes  map[changeKey]change // answers of changeOf
 	decision *decision
 	plan     *structs.Plan
 	failed   map[string]*structs.AllocMetric
@@ -116,11 +117,12 @@ type settings struct {
 func newPass(snap Snapshot, cluster *Cluster, eval *structs.Evaluation, opts Options) (*pass, error) {
 	p := &pass{
 		snap: snap, cluster: cluster, eval: eval, opts: opts, newID: opts.NewID,
-		job:    snap.Job(eval.Namespace, eval.JobID),
-		allocs: snap.JobAllocs(eval.Namespace, eval.JobID),
-		nodes:  map[string]*structs.Node{},
-		failed: map[string]*structs.AllocMetric{},
-		queued: map[string]int{},
+		job:     snap.Job(eval.Namespace, eval.JobID),
+		allocs:  snap.JobAllocs(eval.Namespace, eval.JobID),
+		nodes:   map[string]*structs.Node{},
+		failed:  map[string]*structs.AllocMetric{},
+		queued:  map[string]int{},
+		changes: map[changeKey]change{},
 	}
 	if p.newID == nil {
 		p.newID = seededIDs(opts.Seed)

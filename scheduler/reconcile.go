@@ -105,7 +105,7 @@ func (p *pass) reconcile() *decision {
 		byGroup[a.TaskGroup] = append(byGroup[a.TaskGroup], a)
 	}
 	for _, name := range p.groupNames() {
-		g := findGroup(p.job, name)
+		g := lookupGroup(p.job, name)
 		gd := &groupDecision{name: name, group: g}
 		d.groups = append(d.groups, gd)
 		if g == nil || p.stopped() {
@@ -245,7 +245,7 @@ type disconnectRule struct {
 
 func disconnectOf(a *structs.Allocation) disconnectRule {
 	rule := disconnectRule{replace: true, reconcile: structs.ReconcileBestScore}
-	g := findGroup(a.Job, a.TaskGroup)
+	g := lookupGroup(a.Job, a.TaskGroup)
 	if g == nil || g.Disconnect == nil {
 		return rule
 	}
@@ -273,7 +273,7 @@ func (r *groupReconciler) expired(a *structs.Allocation) bool {
 // disconnecting marks an allocation unknown, to be looked at again when it
 // counts as lost.
 func (r *groupReconciler) disconnecting(a *structs.Allocation, lostAfter time.Duration) {
-	change := structs.AllocInPlace{AllocID: a.ID, JobVersion: jobVersion(a), DeploymentID: a.DeploymentID,
+	change := structs.AllocInPlace{AllocID: a.ID, JobVersion: jobVersion(a),
 		ClientStatus: structs.AllocClientStatusUnknown, Description: descUnknown}
 	if lostAfter > 0 {
 		change.FollowupEvalID = r.followUp(r.opts.Now.Add(lostAfter), structs.EvalTriggerMaxDisconnectTimeout, descDisconnected)
@@ -351,18 +351,9 @@ func byIndex(a, b *structs.Allocation) int {
 // update moves allocations of other versions to the job's in place where that
 // is possible and returns the others.
 func (r *groupReconciler) update() []*structs.Allocation {
-	changes := map[*structs.Job]change{}
 	var destructive []*structs.Allocation
 	for _, a := range r.keep {
-		c := changeDestroy
-		if a.Job != nil {
-			known, ok := changes[a.Job]
-			if !ok {
-				known, _ = groupChange(a.Job, r.job, r.group.Name)
-				changes[a.Job] = known
-			}
-			c = known
-		}
+		c := r.changeOf(a)
 		if c == changeInPlace && !r.stillFeasible(a) {
 			c = changeDestroy
 		}

@@ -12,7 +12,7 @@ func (p *pass) reconcileSystem() *decision {
 	d := &decision{}
 	roll := p.rollout(d)
 	for _, name := range p.groupNames() {
-		gd := &groupDecision{name: name, group: findGroup(p.job, name)}
+		gd := &groupDecision{name: name, group: lookupGroup(p.job, name)}
 		d.groups = append(d.groups, gd)
 		var allocs []*structs.Allocation
 		for _, a := range p.allocs {
@@ -114,10 +114,7 @@ func (s *systemReconciler) existing(nodeID string) {
 func (s *systemReconciler) decide(a *structs.Allocation, node *structs.Node) {
 	num, _ := s.snap.NodeNum(a.NodeID)
 	migrate := structs.Val(a.DesiredTransition.Migrate)
-	changed, _ := changeDestroy, ""
-	if a.Job != nil {
-		changed, _ = groupChange(a.Job, s.job, s.group.Name)
-	}
+	changed := s.changeOf(a)
 	fresh := placeAsk{node: num, pinned: true}
 	switch {
 	case a.ClientTerminal() && s.job.Type == structs.JobTypeSysBatch && a.Job != nil && a.Job.Version == s.job.Version &&

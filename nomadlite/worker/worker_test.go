@@ -1,0 +1,242 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nomadlite/nomadlite/nomadlite/state"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// region is a store, a broker and a planner in one: what a worker works with.
+type region struct {
+	t     *testing.T
+	store *state.Store
+
+	mu      sync.Mutex // guards what follows
+	index   uint64
+	refuse  int // how many plans to refuse as a whole
+	plans   []*structs.Plan
+	acked   []string
+	nacked  []string
+	pending chan *structs.Evaluation
+	settled chan string
+}
+
+func newRegion(t *testing.T) *region {
+	return &region{t: t, store: state.New(state.Options{AllocKey: [16]byte{1}}), pending: make(chan *structs.Evaluation, 8), settled: make(chan string, 8)}
+}
+
+func (r *region) write(f func(*state.Txn) error) {
+	r.t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.index++
+	txn := r.store.Begin(r.index)
+	if err := f(txn); err != nil {
+		txn.Abort()
+		r.t.Fatal(err)
+	}
+	txn.Commit()
+}
+
+func (r *region) Dequeue(ctx context.Context, _ []string) (*structs.Evaluation, string, error) {
+	select {
+	case e := <-r.pending:
+		return e, "token", nil
+	case <-ctx.Done():
+		return nil, "", ctx.Err()
+	}
+}
+
+func (r *region) Ack(id, _ string) error {
+	r.acked = append(r.acked, id)
+	r.settled <- id
+	return nil
+}
+
+func (r *region) Nack(id, _ string) error {
+	r.nacked = append(r.nacked, id)
+	r.settled <- id
+	return nil
+}
+
+func (r *region) Submit(_ context.Context, p *structs.Plan) (*structs.PlanResult, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.plans = append(r.plans, p)
+	r.index++
+	if r.refuse > 0 && p.Eval.Status != structs.EvalStatusFailed {
+		r.refuse--
+		return &structs.PlanResult{Applied: r.store.Snapshot().Index(), Refused: []structs.PlanRefusal{{Group: -1, Placement: -1, Reason: "test"}}}, nil
+	}
+	txn := r.store.Begin(r.index)
+	result, err := txn.ApplyPlan(p)
+	txn.Commit()
+	return result, err
+}
+
+// run starts a worker and stops it at the end of the test.
+func (r *region) run() {
+	w := New(Deps{Broker: r, Planner: r, Store: r.store, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	r.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			r.t.Error(err)
+		}
+	})
+}
+
+func (r *region) nodes(n int) {
+	for i := range n {
+		node := &structs.Node{ID: fmt.Sprintf("00000000-0000-0000-0000-%012d", i), Name: fmt.Sprint("n", i), Datacenter: "dc1", NodePool: "default",
+			Status: structs.NodeStatusReady, SchedulingEligibility: structs.NodeEligible,
+			Drivers: map[string]*structs.DriverInfo{"raw_exec": {Detected: true, Healthy: true}},
+			NodeResources: &structs.NodeResources{Cpu: structs.NodeCpuResources{CpuShares: 100000},
+				Memory: structs.NodeMemoryResources{MemoryMB: 100000}, Disk: structs.NodeDiskResources{DiskMB: 1000000}}}
+		r.write(func(t *state.Txn) error { return t.RegisterNode(&state.NodeRegister{Node: node}) })
+	}
+}
+
+func (r *region) register(id string, count int) *structs.Evaluation {
+	job := &structs.Job{ID: id, Type: structs.JobTypeService, TaskGroups: []*structs.TaskGroup{{Name: "g", Count: &count,
+		Tasks: []*structs.Task{{Name: "t", Driver: "raw_exec", Resources: &structs.Resources{CPU: structs.Ptr(10), MemoryMB: structs.Ptr(10)}}}}}}
+	job.Canonicalize()
+	job.TaskGroups[0].EphemeralDisk.SizeMB = structs.Ptr(10)
+	eval := &structs.Evaluation{ID: "eval-" + id, Namespace: "default", JobID: id, Type: job.Type, Priority: 50,
+		TriggeredBy: structs.EvalTriggerJobRegister, Status: structs.EvalStatusPending}
+	r.write(func(t *state.Txn) error {
+		_, err := t.RegisterJob(&state.JobRegister{Job: job, Eval: eval})
+		return err
+	})
+	return r.store.Snapshot().Eval(eval.ID)
+}
+
+func (r *region) live(id string) int {
+	n := 0
+	for a := range r.store.Snapshot().AllocsByJob("default", id, true) {
+		if !a.Terminal() {
+			n++
+		}
+	}
+	return n
+}
+
+func TestWorkerPlacesAndAcknowledges(t *testing.T) {
+	r := newRegion(t)
+	r.nodes(3)
+	r.pending <- r.register("web", 4)
+	r.run()
+	<-r.settled
+	if got := r.live("web"); got != 4 {
+		t.Errorf("%d allocations run, want 4", got)
+	}
+	if e := r.store.Snapshot().Eval("eval-web"); e.Status != structs.EvalStatusComplete {
+		t.Errorf("the evaluation is %s (%s)", e.Status, e.StatusDescription)
+	}
+	if len(r.acked) != 1 || len(r.nacked) != 0 {
+		t.Errorf("acked %v, nacked %v", r.acked, r.nacked)
+	}
+}
+
+func TestWorkerSplitsLongPlans(t *testing.T) {
+	r := newRegion(t)
+	r.nodes(10)
+	r.pending <- r.register("big", 2*MaxPlacements+10)
+	r.run()
+	<-r.settled
+	if got := r.live("big"); got != 2*MaxPlacements+10 {
+		t.Errorf("%d allocations run", got)
+	}
+	if len(r.plans) != 3 {
+		t.Fatalf("%d plans, want 3", len(r.plans))
+	}
+	if r.plans[0].Deployment == nil || r.plans[0].Eval != nil || r.plans[2].Eval == nil {
+		t.Error("the deployment belongs into the first plan, the outcome into the last")
+	}
+}
+
+func TestWorkerLooksAgainAfterARefusal(t *testing.T) {
+	r := newRegion(t)
+	r.nodes(1)
+	r.refuse = 2
+	r.pending <- r.register("web", 1)
+	r.run()
+	<-r.settled
+	if got := r.live("web"); got != 1 || len(r.plans) != 3 {
+		t.Errorf("%d allocations after %d plans", got, len(r.plans))
+	}
+}
+
+func TestWorkerGivesUpWithABlockedEvaluation(t *testing.T) {
+	r := newRegion(t)
+	r.nodes(1)
+	r.refuse = 100
+	r.pending <- r.register("web", 1)
+	r.run()
+	<-r.settled
+	e := r.store.Snapshot().Eval("eval-web")
+	if e.Status != structs.EvalStatusFailed || e.StatusDescription != "maximum attempts reached (5)" || e.BlockedEval == "" {
+		t.Fatalf("evaluation %+v", e)
+	}
+	b := r.store.Snapshot().Eval(e.BlockedEval)
+	if b == nil || b.Status != structs.EvalStatusBlocked || b.TriggeredBy != structs.EvalTriggerMaxPlans {
+		t.Errorf("blocked evaluation %+v", b)
+	}
+}
+
+func TestWorkerFailsWhatItCannotSchedule(t *testing.T) {
+	r := newRegion(t)
+	eval := &structs.Evaluation{ID: "odd", Namespace: "default", JobID: "x", Type: "odd", Status: structs.EvalStatusPending}
+	r.write(func(t *state.Txn) error { return t.UpsertEvals(&state.EvalUpsert{Evals: []*structs.Evaluation{eval}}) })
+	r.pending <- r.store.Snapshot().Eval("odd")
+	r.run()
+	<-r.settled
+	if e := r.store.Snapshot().Eval("odd"); e.Status != structs.EvalStatusFailed {
+		t.Errorf("the evaluation is %s", e.Status)
+	}
+}
+
+func TestIndexReplaysToTheSnapshot(t *testing.T) {
+	r := newRegion(t)
+	r.nodes(4)
+	eval := r.register("web", 9)
+	w := New(Deps{Broker: r, Planner: r, Store: r.store})
+	if err := w.schedule(context.Background(), eval); err != nil {
+		t.Fatal(err)
+	}
+	snap := r.store.Snapshot()
+	w.index.sync(snap)
+	fresh := newIndex(r.store)
+	fresh.sync(snap)
+	for num := range snap.NodeCount() {
+		if got, want := w.index.cluster.Free(num), fresh.cluster.Free(num); got != want {
+			t.Errorf("node %d: replayed %+v, built %+v", num, got, want)
+		}
+	}
+}
+
+func TestDryRunChangesNothing(t *testing.T) {
+	r := newRegion(t)
+	r.nodes(2)
+	eval := r.register("web", 2)
+	before := r.store.Snapshot().Index()
+	job := r.store.Snapshot().Job("default", eval.JobID).Copy()
+	job.TaskGroups[0].Count = structs.Ptr(5)
+	result, err := DryRun(r.store.Snapshot(), job, time.Unix(1, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u := result.Plan.Annotations.DesiredTGUpdates["g"]; u == nil || u.Place != 5 {
+		t.Errorf("annotations %+v", u)
+	}
+	if r.store.Snapshot().Index() != before {
+		t.Error("the state changed")
+	}
+}
