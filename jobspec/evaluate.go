@@ -91,6 +91,9 @@ func (e *evaluator) value(expr hcl.Expression, at site) (v cty.Value, diags hcl.
 		e.prepared[native] = ready
 	}
 	v, diags = ready.Value(at.ctx)
+	if e.meter.reason != "" {
+		panic(budgetSpent{}) // a function has caught the panic that said so
+	}
 	if !diags.HasErrors() {
 		e.meter.charge(v)
 	}
@@ -293,7 +296,7 @@ func (x meteredExpr) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 // text, an element counts as several. It takes well under a second to spend.
 const budget = 48 << 20
 
-const elementCost = 24
+const elementCost = 48
 
 // maxExponent bounds numbers, whose decimal text would otherwise fill memory.
 const maxExponent = 4096
@@ -319,8 +322,8 @@ func (m *meter) charge(v cty.Value) {
 	case t == cty.String:
 		m.spend(len(v.AsString()))
 	case t == cty.Number:
-		if n := v.AsBigFloat(); !n.IsInf() && (n.MantExp(nil) > maxExponent || n.MantExp(nil) < -maxExponent) {
-			m.stop("a number has too many digits")
+		if n := v.AsBigFloat(); n.IsInf() || n.MantExp(nil) > maxExponent || n.MantExp(nil) < -maxExponent {
+			m.stop("a number is infinite or has too many digits")
 		}
 	case t.IsCollectionType() || t.IsTupleType() || t.IsObjectType():
 		for it := v.ElementIterator(); it.Next(); {
