@@ -178,8 +178,27 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	return results
 }
 
-// Snapshot implements raft.FSM. The state goes on while it is persisted.
-func (f *FSM) Snapshot() (raft.FSMSnapshot, error) { return nil, nil }
+// Snapshot implements raft.FSM: the state goes on while it is persisted.
+func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
+	return &snapshot{f.store.Snapshot()}, nil
+}
 
-// Restore implements raft.FSM.
-func (f *FSM) Restore(r io.ReadCloser) error { return nil }
+// Restore implements raft.FSM. The old state stays when the new one is broken.
+func (f *FSM) Restore(r io.ReadCloser) error {
+	defer r.Close()
+	return f.store.Restore(r)
+}
+
+// snapshot is a raft.FSMSnapshot of an immutable state.
+type snapshot struct{ s *state.Snapshot }
+
+// Persist implements raft.FSMSnapshot.
+func (s *snapshot) Persist(sink raft.SnapshotSink) error {
+	if err := s.s.Save(sink); err != nil {
+		return errors.Join(err, sink.Cancel())
+	}
+	return sink.Close()
+}
+
+// Release implements raft.FSMSnapshot.
+func (s *snapshot) Release() {}

@@ -52,12 +52,11 @@ type index[V any] struct {
 
 // table is the declaration of a table. Its rows in a root are found by id.
 type table[V any] struct {
-	id       Table
-	name     string
-	key      func(*V) string
-	modified func(*V) uint64 // the row's ModifyIndex
-	indexes  []index[V]
-	dirty    func(*V) []Key // woken by a change of the row, beside the table
+	id      Table
+	name    string
+	key     func(*V) string
+	indexes []index[V]
+	dirty   func(*V) []Key // woken by a change of the row, beside the table
 }
 
 // erased is a table without its type, for the loops over all of them.
@@ -69,7 +68,7 @@ type erased interface {
 	load(rows any, value []byte) error
 	deletedIndex(r *root) uint64
 	setDeleted(rows any, index uint64)
-	maxModified(rows any) uint64
+	count(rows any) int
 }
 
 var tables [tableCount]erased
@@ -109,8 +108,6 @@ func (t *table[V]) get(r *root, key string) *V {
 	e, _ := t.rows(r).primary.Get(entry[V]{key: key})
 	return e.val
 }
-
-func (t *table[V]) len(r *root) int { return t.rows(r).primary.Len() }
 
 // prefix yields the rows whose key begins with p, in key order.
 func (t *table[V]) prefix(r *root, p string) iter.Seq[*V] {
@@ -202,14 +199,7 @@ func (t *table[V]) deletedIndex(r *root) uint64 { return t.rows(r).deleted }
 
 func (t *table[V]) setDeleted(to any, index uint64) { to.(*rows[V]).deleted = index }
 
-func (t *table[V]) maxModified(of any) uint64 {
-	var highest uint64
-	of.(*rows[V]).primary.Scan(func(e entry[V]) bool {
-		highest = max(highest, t.modified(e.val))
-		return true
-	})
-	return highest
-}
+func (t *table[V]) count(of any) int { return of.(*rows[V]).primary.Len() }
 
 // save passes every row, encoded, in key order.
 func (t *table[V]) save(r *root, put func([]byte) error) error {

@@ -22,8 +22,7 @@ type submission struct {
 
 var jobs = declare(table[structs.Job]{
 	id: TableJobs, name: "jobs",
-	key:      func(j *structs.Job) string { return joinKey(j.Namespace, j.ID) },
-	modified: func(j *structs.Job) uint64 { return j.ModifyIndex },
+	key: func(j *structs.Job) string { return joinKey(j.Namespace, j.ID) },
 	indexes: []index[structs.Job]{
 		{"parent", func(j *structs.Job) string {
 			if j.ParentID == "" {
@@ -38,29 +37,25 @@ var jobs = declare(table[structs.Job]{
 
 var jobVersions = declare(table[structs.Job]{
 	id: TableJobVersions, name: "job versions",
-	key:      func(j *structs.Job) string { return versionKey(j.Namespace, j.ID, j.Version) },
-	modified: func(j *structs.Job) uint64 { return j.ModifyIndex },
-	dirty:    func(j *structs.Job) []Key { return []Key{KeyJob(j.Namespace, j.ID)} },
+	key:   func(j *structs.Job) string { return versionKey(j.Namespace, j.ID, j.Version) },
+	dirty: func(j *structs.Job) []Key { return []Key{KeyJob(j.Namespace, j.ID)} },
 })
 
 var submissions = declare(table[submission]{
 	id: TableJobSubmissions, name: "job submissions",
-	key:      func(s *submission) string { return versionKey(s.Namespace, s.JobID, s.Version) },
-	modified: func(s *submission) uint64 { return s.ModifyIndex },
-	dirty:    func(s *submission) []Key { return []Key{KeyJob(s.Namespace, s.JobID)} },
+	key:   func(s *submission) string { return versionKey(s.Namespace, s.JobID, s.Version) },
+	dirty: func(s *submission) []Key { return []Key{KeyJob(s.Namespace, s.JobID)} },
 })
 
 var summaries = declare(table[structs.JobSummary]{
 	id: TableJobSummaries, name: "job summaries",
-	key:      func(s *structs.JobSummary) string { return joinKey(s.Namespace, s.JobID) },
-	modified: func(s *structs.JobSummary) uint64 { return s.ModifyIndex },
-	dirty:    func(s *structs.JobSummary) []Key { return []Key{KeyJob(s.Namespace, s.JobID)} },
+	key:   func(s *structs.JobSummary) string { return joinKey(s.Namespace, s.JobID) },
+	dirty: func(s *structs.JobSummary) []Key { return []Key{KeyJob(s.Namespace, s.JobID)} },
 })
 
 var evals = declare(table[structs.Evaluation]{
 	id: TableEvals, name: "evaluations",
-	key:      func(e *structs.Evaluation) string { return e.ID },
-	modified: func(e *structs.Evaluation) uint64 { return e.ModifyIndex },
+	key: func(e *structs.Evaluation) string { return e.ID },
 	indexes: []index[structs.Evaluation]{
 		{"created", func(e *structs.Evaluation) string { return orderKey(e.CreateIndex) }},
 		{"job", func(e *structs.Evaluation) string { return joinKey(e.Namespace, e.JobID, orderKey(e.CreateIndex)) }},
@@ -84,8 +79,7 @@ var evals = declare(table[structs.Evaluation]{
 
 var nodes = declare(table[structs.Node]{
 	id: TableNodes, name: "nodes",
-	key:      func(n *structs.Node) string { return n.ID },
-	modified: func(n *structs.Node) uint64 { return n.ModifyIndex },
+	key: func(n *structs.Node) string { return n.ID },
 	indexes: []index[structs.Node]{
 		{"pool", func(n *structs.Node) string { return joinKey(n.NodePool, "") }},
 	},
@@ -94,8 +88,7 @@ var nodes = declare(table[structs.Node]{
 
 var deployments = declare(table[structs.Deployment]{
 	id: TableDeployments, name: "deployments",
-	key:      func(d *structs.Deployment) string { return d.ID },
-	modified: func(d *structs.Deployment) uint64 { return d.ModifyIndex },
+	key: func(d *structs.Deployment) string { return d.ID },
 	indexes: []index[structs.Deployment]{
 		{"created", func(d *structs.Deployment) string { return orderKey(d.CreateIndex) }},
 		{"job", func(d *structs.Deployment) string { return joinKey(d.Namespace, d.JobID, orderKey(d.CreateIndex)) }},
@@ -107,25 +100,21 @@ var deployments = declare(table[structs.Deployment]{
 
 var namespaces = declare(table[structs.Namespace]{
 	id: TableNamespaces, name: "namespaces",
-	key:      func(n *structs.Namespace) string { return n.Name },
-	modified: func(n *structs.Namespace) uint64 { return n.ModifyIndex },
+	key: func(n *structs.Namespace) string { return n.Name },
 })
 
 var nodePools = declare(table[structs.NodePool]{
 	id: TableNodePools, name: "node pools",
-	key:      func(p *structs.NodePool) string { return p.Name },
-	modified: func(p *structs.NodePool) uint64 { return p.ModifyIndex },
+	key: func(p *structs.NodePool) string { return p.Name },
 })
 
 var schedulerConfigs = declare(table[structs.SchedulerConfiguration]{
 	id: TableSchedulerConfig, name: "scheduler configuration",
-	key:      func(*structs.SchedulerConfiguration) string { return "" },
-	modified: func(c *structs.SchedulerConfiguration) uint64 { return c.ModifyIndex },
+	key: func(*structs.SchedulerConfiguration) string { return "" },
 })
 
 var launches = declare(table[launch]{
 	id: TablePeriodicLaunches, name: "periodic launches",
-	key:      func(l *launch) string { return joinKey(l.Namespace, l.JobID) },
-	modified: func(l *launch) uint64 { return l.ModifyIndex },
-	dirty:    func(l *launch) []Key { return []Key{KeyJob(l.Namespace, l.JobID)} },
+	key:   func(l *launch) string { return joinKey(l.Namespace, l.JobID) },
+	dirty: func(l *launch) []Key { return []Key{KeyJob(l.Namespace, l.JobID)} },
 })

@@ -101,6 +101,9 @@ func withExtra(r *structs.AllocatedResources, x *structs.PlacementExtra) *struct
 	}
 	full.Tasks = maps.Clone(full.Tasks)
 	for name, task := range full.Tasks {
+		if task == nil {
+			continue
+		}
 		c := *task
 		if cores := x.Cores[name]; cores != nil {
 			c.Cpu.ReservedCores = cores
