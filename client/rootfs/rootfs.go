@@ -1,0 +1,170 @@
+// Package rootfs is the one door to host paths that come from jobs: the files
+// of allocation directories. Every path goes through os.Root, so that neither
+// "..", nor an absolute path, nor a symbolic link that a task left behind leads
+// outside. It imports nothing of ours; no other package under client/ or
+// drivers/ opens such paths.
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// ErrEscapes is a path that leads out of the allocation directory. Its text is
+// the public contract's.
+var ErrEscapes = errors.New("Path escapes the alloc directory")
+
+// ErrSecret is a path below a task's secrets.
+var ErrSecret = errors.New("reading the secrets of a task is not allowed")
+
+// Dir is an open allocation directory.
+type Dir struct {
+	root *os.Root
+	path string
+}
+
+// OpenDir opens the directory at a trusted host path.
+func OpenDir(host string) (*Dir, error) {
+	root, err := os.OpenRoot(host)
+	if err != nil {
+		return nil, err
+	}
+	return &Dir{root: root, path: host}, nil
+}
+
+// Close lets the directory go.
+func (d *Dir) Close() error { return d.root.Close() }
+
+// clean makes a path from a job or a request relative to the directory. A
+// leading slash stands for the directory itself.
+func clean(name string) (string, error) {
+	if strings.ContainsRune(name, 0) {
+		return "", ErrEscapes
+	}
+	rel := path.Clean(strings.TrimLeft(name, "/"))
+	if rel == ".." || strings.HasPrefix(rel, "../") {
+		return "", ErrEscapes
+	}
+	return rel, nil
+}
+
+// mapped turns os.Root's own error about an escape into ErrEscapes.
+func mapped(err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) && strings.Contains(pathErr.Err.Error(), "escapes") {
+		return ErrEscapes
+	}
+	return err
+}
+
+// Stat describes a file, following links inside the directory.
+func (d *Dir) Stat(name string) (fs.FileInfo, error) {
+	rel, err := clean(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := d.root.Stat(rel)
+	return info, mapped(err)
+}
+
+// ReadDir lists a directory in the order of names.
+func (d *Dir) ReadDir(name string) ([]fs.DirEntry, error) {
+	rel, err := clean(name)
+	if err != nil {
+		return nil, err
+	}
+	f, err := d.root.Open(rel)
+	if err != nil {
+		return nil, mapped(err)
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(-1)
+	if err != nil {
+		return nil, err
+	}
+	sortEntries(entries)
+	return entries, nil
+}
+
+// Open opens a regular file for reading. FIFOs, devices and sockets are
+// refused (opening one could block), and so is what lies below the secrets of
+// a task, whatever links lead there.
+func (d *Dir) Open(name string) (*os.File, error) {
+	rel, err := clean(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := d.root.Stat(rel)
+	if err != nil {
+		return nil, mapped(err)
+	}
+	if !info.Mode().IsRegular() && !info.IsDir() {
+		return nil, fmt.Errorf("cannot read %q: it is not a regular file", name)
+	}
+	f, err := d.root.OpenFile(rel, os.O_RDONLY|nonBlock, 0)
+	if err != nil {
+		return nil, mapped(err)
+	}
+	if err := d.refuseSecrets(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// refuseSecrets checks where an open file really is.
+func (d *Dir) refuseSecrets(f *os.File) error {
+	real, err := realPath(f)
+	if err != nil {
+		return err
+	}
+	base, err := d.realBase()
+	if err != nil {
+		return err
+	}
+	rel, err := filepath.Rel(base, real)
+	if err != nil || strings.HasPrefix(rel, "..") {
+		return ErrEscapes
+	}
+	// <task>/secrets/... and <task>/private/...
+	parts := strings.Split(rel, string(filepath.Separator))
+	if len(parts) >= 3 && (parts[1] == secretsName || parts[1] == privateName) {
+		return ErrSecret
+	}
+	return nil
+}
+
+// realBase is the directory's own real path.
+func (d *Dir) realBase() (string, error) {
+	f, err := d.root.Open(".")
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return realPath(f)
+}
+
+// WriteFile replaces a file of the directory, made with the given mode.
+func (d *Dir) WriteFile(name string, data []byte, mode fs.FileMode) error {
+	rel, err := clean(name)
+	if err != nil {
+		return err
+	}
+	if err := d.root.MkdirAll(path.Dir(rel), 0o777); err != nil {
+		return mapped(err)
+	}
+	f, err := d.root.OpenFile(rel, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, mode)
+	if err != nil {
+		return mapped(err)
+	}
+	_, err = f.Write(data)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
