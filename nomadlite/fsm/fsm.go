@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
@@ -115,7 +116,7 @@ func (f *FSM) Apply(l *raft.Log) any {
 	return Result{Value: value, Err: err}
 }
 
-func (f *FSM) apply(index uint64, data []byte) (any, error) {
+func (f *FSM) apply(index uint64, data []byte) (value any, err error) {
 	t, body, skip, err := open(data)
 	if err != nil {
 		return nil, err
@@ -125,7 +126,17 @@ func (f *FSM) apply(index uint64, data []byte) (any, error) {
 		return nil, nil
 	}
 	txn := f.store.Begin(index)
-	value, err := commands[t].apply(txn, body)
+	// An applier is a function of state and entry, so it panics on every server
+	// or on none: dropping the entry everywhere is safe, and dying of it at each
+	// restart is not.
+	defer func() {
+		if p := recover(); p != nil {
+			txn.Abort()
+			f.log.Error("a command panicked and was dropped", "index", index, "command", name(t), "panic", p, "stack", string(debug.Stack()))
+			value, err = nil, structs.Errorf(structs.Internal, "cannot apply %s at index %d: internal error, see the server's log", name(t), index)
+		}
+	}()
+	value, err = commands[t].apply(txn, body)
 	if err != nil {
 		txn.Abort()
 		return nil, err

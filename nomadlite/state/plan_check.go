@@ -159,7 +159,7 @@ func (c *planCheck) placements() {
 		ask := alloctable.Ask(g.Resources)
 		known := false
 		for _, sg := range c.spec.TaskGroups {
-			known = known || sg.Name == g.Group
+			known = known || sg != nil && sg.Name == g.Group
 		}
 		for pi := range g.Placements {
 			pl := &g.Placements[pi]

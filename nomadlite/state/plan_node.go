@@ -187,10 +187,13 @@ func sortedKeys[V any](m map[string]V) []string {
 func (c *planCheck) sharedPorts(group string) map[string]bool {
 	var shared map[string]bool
 	for _, g := range c.spec.TaskGroups {
-		if g.Name != group {
+		if g == nil || g.Name != group {
 			continue
 		}
 		for _, nw := range g.Networks {
+			if nw == nil {
+				continue
+			}
 			for _, p := range slices.Concat(nw.ReservedPorts, nw.DynamicPorts) {
 				if p.IgnoreCollision {
 					if shared == nil {
@@ -279,8 +282,11 @@ func (n *nodeCheck) hasDevice(key string) bool {
 		return false
 	}
 	for _, d := range n.node.NodeResources.Devices {
+		if d == nil {
+			continue
+		}
 		for _, i := range d.Instances {
-			if i.Healthy && deviceKey(d.Vendor, d.Type, d.Name, i.ID) == key {
+			if i != nil && i.Healthy && deviceKey(d.Vendor, d.Type, d.Name, i.ID) == key {
 				return true
 			}
 		}

@@ -53,8 +53,11 @@ func (t *Txn) Commit() {
 	t.s.hub.notify(t.dirty)
 }
 
-// Abort drops the transaction.
+// Abort drops the transaction; after Commit or Abort it does nothing.
 func (t *Txn) Abort() {
+	if t.root == nil {
+		return
+	}
 	t.root = nil
 	t.s.writer.Unlock()
 }
@@ -171,6 +174,9 @@ func (t *Txn) RecordPeriodicLaunch(c *PeriodicLaunch) error {
 // UpsertNamespaces writes namespaces.
 func (t *Txn) UpsertNamespaces(c *NamespaceUpsert) error {
 	for _, n := range c.Namespaces {
+		if n == nil {
+			continue
+		}
 		v := *n
 		v.CreateIndex, v.ModifyIndex = t.index, t.index
 		if old := namespaces.get(t.root, n.Name); old != nil {
@@ -201,6 +207,9 @@ func (t *Txn) DeleteNamespaces(c *NamespaceDelete) error {
 // UpsertNodePools writes node pools.
 func (t *Txn) UpsertNodePools(c *NodePoolUpsert) error {
 	for _, p := range c.NodePools {
+		if p == nil {
+			continue
+		}
 		if p.Name == structs.NodePoolAll || p.Name == structs.NodePoolDefault {
 			return structs.Errorf(structs.Invalid, "cannot change node pool %q: it is built in", p.Name)
 		}

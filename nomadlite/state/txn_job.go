@@ -168,7 +168,7 @@ func (t *Txn) ScaleJob(c *JobScale) (*JobResult, error) {
 			return nil, err
 		}
 	}
-	i := slices.IndexFunc(old.TaskGroups, func(g *structs.TaskGroup) bool { return g.Name == c.Group })
+	i := slices.IndexFunc(old.TaskGroups, func(g *structs.TaskGroup) bool { return g != nil && g.Name == c.Group })
 	if i < 0 {
 		return nil, structs.Errorf(structs.NotFound, "cannot scale job %q: it has no group %q", c.JobID, c.Group)
 	}

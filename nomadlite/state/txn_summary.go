@@ -55,6 +55,9 @@ func (t *Txn) putSummaryGroups(job *structs.Job) {
 		})
 	}
 	for _, g := range job.TaskGroups {
+		if g == nil {
+			continue
+		}
 		if _, ok := s.Summary[g.Name]; !ok {
 			s.Summary[g.Name] = structs.TaskGroupSummary{}
 		}

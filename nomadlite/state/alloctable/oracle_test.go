@@ -117,7 +117,7 @@ func (m *machine) place(r *rapid.T) {
 			b.DeploymentID = fmt.Sprintf("dep%d", rapid.IntRange(0, 2).Draw(r, "deployment"))
 		}
 		id := e.AddBatch(b)
-		count := rapid.SampledFrom([]int{1, 2, 40, 1500}).Draw(r, "count")
+		count := rapid.SampledFrom([]int{1, 2, 5, 40, 150}).Draw(r, "count")
 		first := uint32(rapid.IntRange(0, testNodes-1).Draw(r, "node"))
 		extra := rapid.IntRange(0, 50).Draw(r, "extra")
 		for i := range count {
@@ -141,6 +141,23 @@ func (m *machine) place(r *rapid.T) {
 		}
 	}
 	m.done(r, e, o)
+}
+
+// fill places and collects most of a page, so that the next rows cross into
+// another one and the first is repacked.
+func (m *machine) fill() {
+	const rows = pageRows - 20
+	e := m.edit()
+	job := &structs.Job{Namespace: "default", ID: "filler", CreateIndex: 7}
+	id := e.AddBatch(Batch{Job: job, Group: "a", Resources: testResources(1), CreateIndex: m.index})
+	var numbers []uint64
+	for i := range uint32(rows) {
+		numbers = append(numbers, e.Append(id, i%testNodes, i, nil, m.index, int64(m.index)))
+	}
+	m.t = e.Done()
+	e = m.edit()
+	e.Collect(numbers, m.index)
+	m.t, m.o.next = e.Done(), rows
 }
 
 // some draws numbers of existing rows.
@@ -334,6 +351,9 @@ func TestAgainstOracle(t *testing.T) {
 			e.AddNode(Node{nodeID(i), "name-" + nodeID(i)})
 		}
 		m.t = e.Done()
+		if rapid.IntRange(0, 3).Draw(r, "full page") == 0 {
+			m.fill()
+		}
 		ops := []func(*rapid.T){m.place, m.place, m.update, m.update, m.inPlace, m.collect, m.reload}
 		for range rapid.IntRange(1, 12).Draw(r, "steps") {
 			rapid.SampledFrom(ops).Draw(r, "op")(r)

@@ -1,0 +1,231 @@
+package fsm
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"github.com/nomadlite/nomadlite/nomadlite/state"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// server is a state machine with its store and the log applied so far.
+type server struct {
+	t     testing.TB
+	store *state.Store
+	fsm   *FSM
+	log   []*raft.Log
+}
+
+func newServer(t testing.TB, halt func(uint64, error)) *server {
+	s := state.New(state.Options{})
+	return &server{t: t, store: s, fsm: New(s, hclog.NewNullLogger(), halt)}
+}
+
+func (s *server) raw(data []byte) Result {
+	l := &raft.Log{Index: uint64(len(s.log) + 1), Type: raft.LogCommand, Data: data}
+	s.log = append(s.log, l)
+	return s.fsm.Apply(l).(Result)
+}
+
+func (s *server) apply(t Type, payload any) any {
+	s.t.Helper()
+	b, err := Encode(t, payload)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r := s.raw(b)
+	if r.Err != nil {
+		s.t.Fatal(r.Err)
+	}
+	return r.Value
+}
+
+// sink is a raft.SnapshotSink in memory.
+type sink struct {
+	bytes.Buffer
+	canceled bool
+}
+
+func (s *sink) ID() string    { return "test" }
+func (s *sink) Close() error  { return nil }
+func (s *sink) Cancel() error { s.canceled = true; return nil }
+
+func fullJob(id string) *structs.Job {
+	count := 3
+	return &structs.Job{Namespace: "default", ID: id, Name: id, Type: structs.JobTypeService, Priority: 50, NodePool: "default",
+		TaskGroups: []*structs.TaskGroup{{Name: "web", Count: &count, Tasks: []*structs.Task{{Name: "main", Driver: "raw_exec",
+			Config: map[string]any{"command": "/bin/true", "n": 3, "f": 1.5, "list": []any{"a", true}}}}}}}
+}
+
+// fill applies one of most commands.
+func (s *server) fill() {
+	s.t.Helper()
+	s.apply(Epoch, &state.Epoch{Term: 2, AllocKey: []byte("0123456789abcdef"), ClusterID: "c"})
+	for i := range 3 {
+		s.apply(NodeRegister, &state.NodeRegister{Now: 1e9, Node: &structs.Node{ID: fmt.Sprintf("node-%d", i), Name: "n", SecretID: "s", NodePool: "gpu",
+			Status: structs.NodeStatusReady, NodeResources: &structs.NodeResources{Cpu: structs.NodeCpuResources{CpuShares: 1000},
+				Memory: structs.NodeMemoryResources{MemoryMB: 1000}, Disk: structs.NodeDiskResources{DiskMB: 1000}}}})
+	}
+	eval := &structs.Evaluation{ID: "e1", Namespace: "default", JobID: "web", Status: structs.EvalStatusPending}
+	r := s.apply(JobRegister, &state.JobRegister{Job: fullJob("web"), Eval: eval, Now: 5, Submission: &structs.JobSubmission{Source: "job {}"}}).(*state.JobResult)
+	done := *eval
+	done.Status = structs.EvalStatusComplete
+	res := s.apply(PlanApply, &structs.Plan{Epoch: 2, EvalID: "e1", Namespace: "default", JobID: "web", JobModifyIndex: r.JobModifyIndex, Now: 7, Eval: &done,
+		Groups: []*structs.PlanGroup{{Group: "web", Resources: testResources(), Placements: []structs.Placement{{Node: 0}, {Node: 1, NameIndex: 1}, {Node: 2, NameIndex: 2,
+			Extra: &structs.PlacementExtra{Ports: []structs.PortMapping{{Label: "http", Value: 8080}}}}}}}}).(*structs.PlanResult)
+	if len(res.Refused) > 0 {
+		s.t.Fatal(res.Refused)
+	}
+	id := res.AllocIDs[0][2]
+	s.apply(AllocUpdate, &state.AllocUpdate{NodeID: "node-2", Now: 9, Updates: []*structs.AllocUpdate{{AllocID: id, Revision: 1, ClientStatus: "running",
+		TaskStates: map[string]*structs.TaskState{"main": {State: "running", Events: []*structs.TaskEvent{{Type: "Started", Time: 3}}}}}}})
+	s.apply(AllocTransition, &state.AllocTransition{Transitions: map[string]*structs.DesiredTransition{id: {Migrate: structs.Ptr(true)}}, Now: 10})
+	s.apply(SchedulerConfig, &state.SchedulerConfig{Config: &structs.SchedulerConfiguration{SchedulerAlgorithm: "spread"}})
+	s.apply(DeploymentUpsert, &state.DeploymentUpsert{Deployment: &structs.Deployment{ID: "d1", Namespace: "default", JobID: "web", Status: "running"}})
+}
+
+// TestReplayAndRestore proves that the same log makes the same state, straight,
+// and across a snapshot in its middle, and that both go on alike.
+func TestReplayAndRestore(t *testing.T) {
+	a := newServer(t, nil)
+	a.fill()
+	want := a.store.Snapshot().Hash()
+
+	b := newServer(t, nil)
+	b.fsm.ApplyBatch(a.log)
+	if b.store.Snapshot().Hash() != want {
+		t.Fatal("replay of the log made another state")
+	}
+	for cut := range a.log {
+		c := newServer(t, nil)
+		c.fsm.ApplyBatch(a.log[:cut])
+		snap, err := c.fsm.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out sink
+		if err := snap.Persist(&out); err != nil {
+			t.Fatal(err)
+		}
+		d := newServer(t, nil)
+		replaced := d.store.Replaced()
+		if err := d.fsm.Restore(io.NopCloser(&out)); err != nil {
+			t.Fatalf("snapshot after %d entries: %v", cut, err)
+		}
+		<-replaced
+		d.fsm.ApplyBatch(a.log[cut:])
+		if d.store.Snapshot().Hash() != want {
+			t.Errorf("snapshot after %d entries: another state", cut)
+		}
+	}
+}
+
+// TestUnknownCommand: an ignorable command is skipped and counted, any other
+// halts the server with its index and nothing later is applied.
+func TestUnknownCommand(t *testing.T) {
+	var at uint64
+	var why error
+	s := newServer(t, func(index uint64, err error) { at, why = index, err })
+	s.apply(Epoch, &state.Epoch{Term: 1})
+	if r := s.raw(entry(9999, 1, flagIgnorable, []byte("x"))); r.Err != nil || s.fsm.Skipped() != 1 {
+		t.Fatalf("ignorable command: %v, %d skipped", r.Err, s.fsm.Skipped())
+	}
+	if r := s.raw(entry(9999, 1, 0, nil)); r.Err == nil || at != 3 || !strings.Contains(why.Error(), "entry 3") {
+		t.Fatalf("unknown command: %v, halted at %d: %v", r.Err, at, why)
+	}
+	b, _ := Encode(Epoch, &state.Epoch{Term: 5})
+	if r := s.raw(b); r.Err == nil || s.store.Snapshot().Epoch() != 1 {
+		t.Fatal("an entry was applied after the halt")
+	}
+}
+
+// TestBrokenEntries: what cannot be read halts and changes nothing.
+func TestBrokenEntries(t *testing.T) {
+	good, err := Encode(Epoch, &state.Epoch{Term: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{
+		"empty":         {},
+		"short header":  good[:5],
+		"cut short":     good[:len(good)-1],
+		"too long":      append(bytes.Clone(good), 0),
+		"newer schema":  entry(Epoch, 2, 0, good[headerLen:]),
+		"schema 0":      entry(Epoch, 0, 0, good[headerLen:]),
+		"unknown flags": entry(Epoch, 1, 0x80, good[headerLen:]),
+		"no msgpack":    entry(Epoch, 1, 0, []byte{0xc1}),
+		"no plan":       entry(PlanApply, 1, 0, []byte{0xff}),
+	} {
+		halted := false
+		s := newServer(t, func(uint64, error) { halted = true })
+		before := s.store.Snapshot().Hash()
+		var corrupt *CorruptError
+		if r := s.raw(data); !halted || !errors.As(r.Err, &corrupt) || corrupt.Index != 1 {
+			t.Errorf("%s: halted %v, %v", name, halted, r.Err)
+		}
+		if s.store.Snapshot().Hash() != before {
+			t.Errorf("%s: the state changed", name)
+		}
+	}
+}
+
+// TestRefusedCommand: an error of a verb is a result and changes nothing.
+func TestRefusedCommand(t *testing.T) {
+	s := newServer(t, nil)
+	s.fill()
+	before := s.store.Snapshot().Hash()
+	b, _ := Encode(JobDeregister, &state.JobDeregister{Namespace: "default", JobID: "nope"})
+	if r := s.raw(b); structs.KindOf(r.Err) != structs.NotFound {
+		t.Fatalf("got %v", r.Err)
+	}
+	if s.store.Snapshot().Hash() != before {
+		t.Fatal("the state changed")
+	}
+}
+
+func TestEncodeRefuses(t *testing.T) {
+	for name, f := range map[string]func() ([]byte, error){
+		"unknown type":  func() ([]byte, error) { return Encode(0, nil) },
+		"wrong payload": func() ([]byte, error) { return Encode(Epoch, &state.JobTag{}) },
+		"nil payload":   func() ([]byte, error) { return Encode(PlanApply, (*structs.Plan)(nil)) },
+	} {
+		if _, err := f(); err == nil {
+			t.Errorf("%s was encoded", name)
+		}
+	}
+	if _, err := Encode(JobRegister, &state.JobRegister{Submission: &structs.JobSubmission{Source: strings.Repeat("x", MaxEntry)}}); structs.KindOf(err) != structs.TooLarge {
+		t.Errorf("oversized entry: %v", err)
+	}
+}
+
+// FuzzApply feeds entries of any content to a filled server: it must never
+// panic, and what it cannot read must not change the state.
+func FuzzApply(f *testing.F) {
+	seed := newServer(f, nil)
+	seed.fill()
+	for _, l := range seed.log {
+		f.Add(l.Data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := newServer(t, func(uint64, error) {})
+		s.fsm.ApplyBatch(seed.log)
+		r := s.fsm.Apply(&raft.Log{Index: 100, Type: raft.LogCommand, Data: data}).(Result)
+		if r.Err != nil && strings.Contains(r.Err.Error(), "internal error") {
+			t.Fatal(r.Err)
+		}
+		var out bytes.Buffer
+		if err := s.store.Snapshot().Save(&out); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := state.Verify(&out); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
