@@ -57,6 +57,7 @@ func (p *pass) occupy(a *structs.Allocation, sign int64) {
 // the job without those that were replaced.
 func (p *pass) placeGroup(gd *groupDecision, live []*structs.Allocation) []*structs.Allocation {
 	e := newEngine(p, gd, live)
+	defer e.close()
 	metric := e.survey(true)
 	out := &structs.PlanGroup{Group: gd.name, DeploymentID: gd.deploymentID, Resources: e.ask.resources, Metrics: metric}
 	out.Placements = make([]structs.Placement, 0, len(gd.asks))

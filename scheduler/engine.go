@@ -28,6 +28,7 @@ type engine struct {
 	granted  []portClaim // ports that pass on from the predecessor
 	exclude  []uint32    // nodes without dynamic ports left
 	eligible *eligibility
+	view     NodeView // reused, because what an algorithm is shown escapes
 }
 
 // bucketKey names a heap: nodes of one spread value and one count of terms.
@@ -63,6 +64,18 @@ func (a *entry) before(b *entry) bool {
 type scratch struct {
 	slots []slot
 	dirty []uint32 // slots that are not zero
+	spare [][]entry
+}
+
+// entries returns an empty list of entries, a used one when there is one.
+func (s *scratch) entries() []entry {
+	last := len(s.spare) - 1
+	if last < 0 {
+		return nil
+	}
+	list := s.spare[last]
+	s.spare = s.spare[:last]
+	return list[:0]
 }
 
 // slot is what an engine knows of one node.
@@ -233,8 +246,8 @@ func (e *engine) grantsFor(num uint32) []portClaim {
 // score is the part of a node's score that the node alone decides, and the
 // number of its terms.
 func (e *engine) score(num uint32, s *slot, affinity float64) (float64, uint8) {
-	view := e.cluster.view(num)
-	score, terms := checkScore(e.algorithm.Name, e.algorithm.Score(&e.ask.Ask, &view)), uint8(1)
+	e.cluster.show(num, &e.view)
+	score, terms := checkScore(e.algorithm.Name, e.algorithm.Score(&e.ask.Ask, &e.view)), uint8(1)
 	if s.collide > 0 && e.terms.antiAffinity {
 		score -= float64(s.collide+1) / e.terms.desired
 		terms++
@@ -244,15 +257,15 @@ func (e *engine) score(num uint32, s *slot, affinity float64) (float64, uint8) {
 		terms++
 	}
 	if len(e.terms.affinities) > 0 {
-		score += affinity + e.terms.ownAffinity(view.Node)
+		score += affinity + e.terms.ownAffinity(e.view.Node)
 		terms++
 	}
 	return score, terms
 }
 
-// view shows a node to an algorithm.
-func (c *Cluster) view(num uint32) NodeView {
-	return NodeView{Node: c.rows[num].Node, Total: c.total[num], Free: c.free[num], Allocs: int(c.used[num])}
+// show fills in what an algorithm sees of a node.
+func (c *Cluster) show(num uint32, v *NodeView) {
+	v.Node, v.Total, v.Free, v.Allocs = c.rows[num].Node, c.total[num], c.free[num], int(c.used[num])
 }
 
 // total combines a node's own score with that of its spread value.
@@ -345,7 +358,7 @@ func (e *engine) add(num uint32, s *slot, key bucketKey, score float64) {
 	if !ok {
 		i = int32(len(e.buckets))
 		e.byKey[key] = i
-		e.buckets = append(e.buckets, bucket{bucketKey: key})
+		e.buckets = append(e.buckets, bucket{bucketKey: key, entries: e.work.entries()})
 	}
 	b := &e.buckets[i]
 	s.bucket, s.pos = i+1, int32(len(b.entries))
@@ -417,6 +430,14 @@ func (e *engine) down(b *bucket, i int) bool {
 		i = child
 	}
 	return i > start
+}
+
+// close gives the engine's memory back for the next one.
+func (e *engine) close() {
+	for i := range e.buckets {
+		e.work.spare = append(e.work.spare, e.buckets[i].entries)
+	}
+	e.work.reset()
 }
 
 // topNodes are the best five nodes now, best first.

@@ -70,7 +70,9 @@ func (t *terms) affinity(n *structs.Node, unique bool) float64 {
 // scoreMeta shows a node's scores under the contract's names. The normalized
 // score is the contract's mean of the terms that count.
 func (e *engine) scoreMeta(num uint32) *structs.NodeScoreMeta {
-	view, s := e.cluster.view(num), &e.work.slots[num]
+	var view NodeView
+	e.cluster.show(num, &view)
+	s := &e.work.slots[num]
 	scores := map[string]float64{"job-anti-affinity": 0, "node-reschedule-penalty": 0, "node-affinity": 0}
 	sum, n := 0.0, 0.0
 	put := func(name string, score float64) {

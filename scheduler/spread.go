@@ -23,18 +23,20 @@ type spreadValues struct {
 
 // spreadAttr is one attribute that a spread or a distinct_property looks at.
 type spreadAttr struct {
-	target  string
-	label   string
-	values  map[string]int32
-	names   []string
-	counts  []int
-	weight  float64   // share of the spread among the spreads
-	desired []float64 // by value, NaN-free; only with targets
-	targets map[string]float64
-	rest    float64 // desired of each value without a target, -1 for none
-	even    bool
-	limit   int  // of a distinct_property, 0 for a spread
-	job     bool // counts all groups of the job
+	target string
+	label  string
+	values map[string]int32
+	names  []string
+	counts []int
+	// low and high are the least and the most used count, 0 when none is.
+	low, high int
+	weight    float64   // share of the spread among the spreads
+	desired   []float64 // by value; only with targets
+	targets   map[string]float64
+	rest      float64 // desired of each value without a target, -1 for none
+	even      bool
+	limit     int  // of a distinct_property, 0 for a spread
+	job       bool // counts all groups of the job
 }
 
 // newSpreadValues is nil when nothing is spread.
@@ -147,7 +149,19 @@ func (v *spreadValues) count(c *Cluster, num uint32, sameGroup bool, by int) {
 	for i, value := range v.combos[v.of(c, num)] {
 		if a := &v.attrs[i]; value >= 0 && (sameGroup || a.job) {
 			a.counts[value] += by
+			a.bounds()
 		}
+	}
+}
+
+// bounds finds the least and the most used count again.
+func (a *spreadAttr) bounds() {
+	a.low, a.high = 0, 0
+	for _, n := range a.counts {
+		if n > 0 && (a.low == 0 || n < a.low) {
+			a.low = n
+		}
+		a.high = max(a.high, n)
 	}
 }
 
@@ -210,18 +224,7 @@ func (a *spreadAttr) targetScore(value int32, lowest float64) float64 {
 
 // evenScore is the contract's score of a spread without targets.
 func (a *spreadAttr) evenScore(value int32) float64 {
-	low, high, used := 0, 0, false
-	for _, n := range a.counts {
-		if n <= 0 {
-			continue
-		}
-		if !used || n < low {
-			low = n
-		}
-		high = max(high, n)
-		used = true
-	}
-	if !used {
+	if a.high == 0 {
 		return 0
 	}
 	if value < 0 {
@@ -229,10 +232,10 @@ func (a *spreadAttr) evenScore(value int32) float64 {
 	}
 	current := a.counts[value]
 	switch {
-	case current != low:
-		return float64(low-current) / float64(low)
-	case low == high:
+	case current != a.low:
+		return float64(a.low-current) / float64(a.low)
+	case a.low == a.high:
 		return -1
 	}
-	return float64(high-low) / float64(low)
+	return float64(a.high-a.low) / float64(a.low)
 }
