@@ -131,7 +131,8 @@ func (d *decoder) mapField(f field, attr *hcl.Attribute, blocks []block, at site
 		attrs, more := b.body.JustAttributes()
 		diags = append(diags, more...)
 		values := map[string]cty.Value{}
-		for name, a := range attrs {
+		for _, name := range sortedKeys(attrs) {
+			a := attrs[name]
 			v, more := d.eval.value(a.Expr, b.site)
 			diags = append(diags, more...)
 			if !more.HasErrors() {

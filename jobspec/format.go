@@ -15,17 +15,12 @@ import (
 // *Error; path names it in messages. Format is idempotent.
 func Format(path string, source []byte) ([]byte, error) {
 	if diags := checkSource(source, path, false); diags.HasErrors() {
-		return nil, formatError(diags)
+		return nil, invalid(diags)
 	}
 	if _, diags := hclsyntax.ParseConfig(source, path, hcl.InitialPos); diags.HasErrors() {
-		return nil, formatError(diags)
+		return nil, invalid(diags)
 	}
 	return hclwrite.Format(source), nil
-}
-
-func formatError(diags hcl.Diagnostics) error {
-	err := &Error{Diagnostics: diags}
-	return &structs.Error{Kind: structs.Invalid, Text: err.Error(), Err: err}
 }
 
 // Submission is what a server keeps of the source of a job, so that it can be

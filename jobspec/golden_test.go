@@ -82,7 +82,7 @@ func caseConfig(name string, f txtar.File, files map[string]string) ParseConfig 
 	flags := files[name+".flags"]
 	cfg := ParseConfig{
 		Path:       f.Name,
-		Source:     bytes.TrimSuffix(f.Data, []byte("\n")),
+		Source:     f.Data,
 		Strict:     !strings.Contains(flags, "lax"),
 		AllowFS:    !strings.Contains(flags, "nofs"),
 		BaseDir:    "testdata/files",

@@ -13,7 +13,9 @@ package jobspec
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -82,10 +84,24 @@ func Parse(cfg ParseConfig) (*structs.Job, error) {
 	p := &parser{cfg: cfg}
 	job, diags := p.parse()
 	if diags.HasErrors() {
-		err := &Error{Diagnostics: diags}
-		return nil, &structs.Error{Kind: structs.Invalid, Text: err.Error(), Err: err}
+		return nil, invalid(diags)
 	}
 	return job, nil
+}
+
+// invalid makes the error of a parse, its problems in the order of the source.
+func invalid(diags hcl.Diagnostics) error {
+	slices.SortStableFunc(diags, func(a, b *hcl.Diagnostic) int {
+		if a.Subject == nil || b.Subject == nil {
+			return 0
+		}
+		return cmp.Or(
+			strings.Compare(a.Subject.Filename, b.Subject.Filename),
+			cmp.Compare(a.Subject.Start.Line, b.Subject.Start.Line),
+			cmp.Compare(a.Subject.Start.Column, b.Subject.Start.Column))
+	})
+	err := &Error{Diagnostics: diags}
+	return &structs.Error{Kind: structs.Invalid, Text: err.Error(), Err: err}
 }
 
 // IsJSON reports whether source is read as HCL's JSON syntax: its first byte
@@ -121,7 +137,9 @@ func (p *parser) parse() (*structs.Job, hcl.Diagnostics) {
 
 	blocks := content.Blocks.ByType()
 	job, more := singleJob(blocks["job"], body)
-	diags = append(diags, more...)
+	if job != nil || !diags.HasErrors() {
+		diags = append(diags, more...)
+	}
 
 	variables, more := p.declareVariables(content.Blocks)
 	diags = append(diags, more...)

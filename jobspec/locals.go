@@ -60,6 +60,7 @@ func (g *localGraph) define(name string, chain int) {
 		return
 	}
 	if g.state[name] == localOpen || chain > maxLocalChain {
+		g.values[name] = cty.DynamicVal // what depends on it is not worth an error of its own
 		g.diags = append(g.diags, problem(attr.Range, "Cycle in locals", "The value of local.%s refers to itself, through other locals or directly.", name))
 		return
 	}
@@ -82,9 +83,10 @@ func (g *localGraph) define(name string, chain int) {
 	g.eval.root.Variables["local"] = cty.ObjectVal(seen)
 	v, diags := g.eval.value(attr.Expr, g.eval.top())
 	g.diags = append(g.diags, diags...)
-	if !diags.HasErrors() {
-		g.values[name] = v
+	if diags.HasErrors() {
+		v = cty.DynamicVal
 	}
+	g.values[name] = v
 }
 
 // localReferences lists the locals that an expression names; whole is true
