@@ -2,6 +2,8 @@ package structs
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,6 +16,9 @@ type Checks struct {
 	// Version and Semver check the value of a version or semver constraint.
 	Version func(constraint string) error
 	Semver  func(constraint string) error
+	// Refused are blocks that this build cannot run, by their names in the job
+	// file, such as "template"; a job that has one is refused by that name.
+	Refused []string
 	// MaxPriority is job_max_priority, 0 for the default.
 	MaxPriority int
 	// MaxCount is job_max_count, the most allocations a job may ask for; 0 is
@@ -84,7 +89,7 @@ func (p *problems) oneOf(what, value string, allowed ...string) {
 			return
 		}
 	}
-	p.add("%s %q is not valid: use one of %s", what, value, strings.Join(withoutEmpty(allowed), ", "))
+	p.add("%s %q: use one of %s", what, value, strings.Join(withoutEmpty(allowed), ", "))
 }
 
 func withoutEmpty(list []string) []string {
@@ -185,6 +190,24 @@ func (j *Job) validateUnsupported(p *problems) {
 	if j.Multiregion != nil {
 		p.add("Multiregion jobs are unlicensed. Register the job once in each region instead")
 	}
+	p.refuse(reflect.ValueOf(j).Elem())
+}
+
+// refuse adds a problem for every field of a noun that the build cannot run.
+func (p *problems) refuse(noun reflect.Value) {
+	for i := range noun.NumField() {
+		name, _, _ := strings.Cut(noun.Type().Field(i).Tag.Get("hcl"), ",")
+		if slices.Contains(p.checks.Refused, name) && !emptyField(noun.Field(i)) {
+			p.add("%s is not supported by this build: remove it from the job", name)
+		}
+	}
+}
+
+func emptyField(v reflect.Value) bool {
+	if v.Kind() == reflect.Slice || v.Kind() == reflect.Map {
+		return v.Len() == 0
+	}
+	return v.IsZero()
 }
 
 func (j *Job) validateGroups(p *problems) {
@@ -314,7 +337,7 @@ func (c *PeriodicConfig) All() []string {
 }
 
 func (c *ParameterizedJobConfig) validate(p *problems) {
-	p.oneOf("Unknown payload requirement: payload", c.Payload, "optional", "required", "forbidden")
+	p.oneOf("Unknown payload requirement", c.Payload, "optional", "required", "forbidden")
 	required := map[string]bool{}
 	for _, key := range c.MetaRequired {
 		required[key] = true

@@ -2,6 +2,7 @@ package structs
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 )
@@ -11,6 +12,7 @@ func (g *TaskGroup) validate(p *problems, j *Job) {
 	if Val(g.Count) < 0 {
 		p.add("Task group count can't be negative, is %d", *g.Count)
 	}
+	p.refuse(reflect.ValueOf(g).Elem())
 	g.validatePlacement(p, j)
 	g.validatePolicies(p, j)
 	g.validateVolumes(p, j)
@@ -227,7 +229,7 @@ func (d *DisconnectStrategy) validate(p *problems, j *Job) {
 			p.add("disconnect: stop_on_client_after can only be used with service or batch jobs, not %s", j.Type)
 		}
 	}
-	p.oneOf("disconnect reconcile", *d.Reconcile, ReconcileBestScore, ReconcileKeepOriginal, ReconcileKeepReplacement, ReconcileLongestRunning)
+	p.oneOf("invalid disconnect reconcile", *d.Reconcile, ReconcileBestScore, ReconcileKeepOriginal, ReconcileKeepReplacement, ReconcileLongestRunning)
 }
 
 func (g *TaskGroup) validateScaling(p *problems, j *Job) {

@@ -53,10 +53,10 @@ func (s *Service) validate(p *problems, g *TaskGroup, t *Task) {
 	if plain := interpolation.ReplaceAllString(s.Name, "NOMAD-PLACEHOLDER"); !serviceName.MatchString(plain) && !(plain != s.Name && len(plain) > 63) {
 		p.add("Service name must be valid per RFC 1123 and can contain only alphanumeric characters or dashes and must be no longer than 63 characters: %q", s.Name)
 	}
-	p.oneOf("Service provider", s.Provider, ServiceProviderConsul, ServiceProviderNomad)
+	p.oneOf("invalid service provider", s.Provider, ServiceProviderConsul, ServiceProviderNomad)
 	s.validateAddress(p, t)
-	p.oneOf("service on_update", s.OnUpdate, "require_healthy", "ignore_warnings", "ignore")
-	p.oneOf("service kind", s.Kind, "", "api-gateway", "ingress-gateway", "mesh-gateway", "terminating-gateway")
+	p.oneOf("invalid service on_update", s.OnUpdate, "require_healthy", "ignore_warnings", "ignore")
+	p.oneOf("invalid service kind", s.Kind, "", "api-gateway", "ingress-gateway", "mesh-gateway", "terminating-gateway")
 	switch {
 	case t != nil && s.TaskName != t.Name:
 		p.add("Service %s is in task %s, so its task must be %s, not %s", s.Name, t.Name, t.Name, s.TaskName)
@@ -88,7 +88,7 @@ func (s *Service) validate(p *problems, g *TaskGroup, t *Task) {
 }
 
 func (s *Service) validateAddress(p *problems, t *Task) {
-	p.oneOf("Service address_mode", s.AddressMode, "auto", "host", "driver", "alloc", "alloc_ipv6")
+	p.oneOf("invalid service address_mode", s.AddressMode, "auto", "host", "driver", "alloc", "alloc_ipv6")
 	switch {
 	case s.Address != "" && s.AddressMode != "auto":
 		p.add("Service address_mode must be \"auto\" if address is set, is %q", s.AddressMode)

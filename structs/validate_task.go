@@ -3,6 +3,7 @@ package structs
 import (
 	"fmt"
 	"path"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ var (
 
 // validate checks a canonicalized task of group g.
 func (t *Task) validate(p *problems, j *Job, g *TaskGroup) {
+	p.refuse(reflect.ValueOf(t).Elem())
 	t.validateName(p)
 	if t.Driver == "" {
 		p.add("Missing task driver")
@@ -120,7 +122,7 @@ func (r *Resources) validate(p *problems, task string) {
 }
 
 func (n *NUMAResource) validate(p *problems, cores int, devices map[string]bool) {
-	p.oneOf("numa affinity", n.Affinity, "none", "prefer", "require")
+	p.oneOf("invalid numa affinity", n.Affinity, "none", "prefer", "require")
 	if n.Affinity != "none" && cores == 0 {
 		p.add("numa affinity %q requires cores to be set", n.Affinity)
 	}
@@ -234,8 +236,8 @@ func (t *Template) validate(p *problems) {
 	if t.Splay != nil {
 		p.notNegative("splay", *t.Splay)
 	}
-	if n, err := strconv.ParseUint(t.Perms, 8, 12); err != nil {
-		p.add("Failed to parse permissions %q as octal below 10000: %v", t.Perms, n)
+	if _, err := strconv.ParseUint(t.Perms, 8, 12); err != nil {
+		p.add("Failed to parse %q as octal permissions: use three or four digits from 0 to 7", t.Perms)
 	}
 	if w := t.Wait; w != nil {
 		if w.Min != nil {
@@ -290,7 +292,7 @@ func (t *Task) validateMounts(p *problems, g *TaskGroup) {
 	if c.ID == "" {
 		p.add("CSIPluginConfig must have a non-empty PluginID")
 	}
-	p.oneOf("CSIPluginConfig PluginType must be one of 'node', 'controller', or 'monolith', got:", c.Type, "node", "controller", "monolith")
+	p.oneOf("invalid CSIPluginConfig PluginType", c.Type, "node", "controller", "monolith")
 	if c.StagePublishBaseDir == c.MountDir || strings.HasPrefix(c.StagePublishBaseDir, c.MountDir+"/") {
 		p.add("CSIPluginConfig StagePublishBaseDir %q must not be a subdirectory of MountDir %q", c.StagePublishBaseDir, c.MountDir)
 	}

@@ -65,8 +65,8 @@ func (v *VolumeRequest) validateCSI(p *problems, count int) {
 	if v.Sticky {
 		p.add("CSI volumes cannot be sticky")
 	}
-	p.oneOf("CSI volumes must have an attachment mode:", v.AttachmentMode, "file-system", "block-device")
-	p.oneOf("CSI volumes must have an access mode:", v.AccessMode, "single-node-reader-only", "single-node-writer",
+	p.oneOf("CSI volumes must have an attachment mode, not", v.AttachmentMode, "file-system", "block-device")
+	p.oneOf("CSI volumes must have an access mode, not", v.AccessMode, "single-node-reader-only", "single-node-writer",
 		"multi-node-reader-only", "multi-node-single-writer", "multi-node-multi-writer")
 	if strings.HasSuffix(v.AccessMode, "reader-only") && !v.ReadOnly {
 		p.add("%s volumes must be read-only", v.AccessMode)
