@@ -80,6 +80,9 @@ func (p *pass) placeGroup(gd *groupDecision, live []*structs.Allocation) []*stru
 			live = without(live, ask.previous)
 		}
 	}
+	for i := range out.Placements {
+		p.placements = append(p.placements, placedOn{out.Placements[i].Node, gd.name})
+	}
 	p.placed += len(out.Placements)
 	p.queued[gd.name] = len(gd.asks) - len(out.Placements)
 	if len(out.Placements) > 0 {
@@ -137,12 +140,7 @@ func (e *engine) place(ask *placeAsk, metric *structs.AllocMetric) (structs.Plac
 	}
 	claims := e.extras(&placement, ask, num)
 	e.cluster.take(num, e.ask.Amount, 1, claims)
-	s := e.work.at(num)
-	s.collide++
-	s.jobs++
-	if e.values != nil {
-		e.values.count(e.cluster, num, true, 1)
-	}
+	e.countOn(num, true, 1)
 	e.relax()
 	e.refresh(num)
 	return placement, true

@@ -117,6 +117,9 @@ func newEngine(p *pass, gd *groupDecision, live []*structs.Allocation) *engine {
 	for _, a := range live {
 		e.count(a, 1)
 	}
+	for _, pl := range p.placements {
+		e.countOn(pl.num, pl.group == gd.name, 1)
+	}
 	return e
 }
 
@@ -127,7 +130,10 @@ func (e *engine) count(a *structs.Allocation, by int32) {
 	if !ok || int(num) >= e.cluster.Len() || e.cluster.rows[num].Node == nil {
 		return
 	}
-	sameGroup := a.TaskGroup == e.ask.Group.Name
+	e.countOn(num, a.TaskGroup == e.ask.Group.Name, by)
+}
+
+func (e *engine) countOn(num uint32, sameGroup bool, by int32) {
 	s := e.work.at(num)
 	s.jobs += by
 	if sameGroup {
@@ -152,8 +158,8 @@ func (e *engine) survey(insert bool) *structs.AllocMetric {
 		}
 		m.NodesAvailable[class.sample.Datacenter] += len(class.nodes)
 		m.NodesEvaluated += len(class.nodes)
-		if reason := e.filter.classReason(class.sample); reason != "" {
-			e.eligible.set(class.computed, false)
+		if reason, byClass := e.filter.classReason(class.sample); reason != "" {
+			e.eligible.set(class.computed, !byClass)
 			filtered(m, class.sample, reason, len(class.nodes))
 			continue
 		}

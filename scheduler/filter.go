@@ -120,13 +120,20 @@ func (f *filter) inDatacenters(n *structs.Node) bool {
 	return false
 }
 
-// classReason says why no node like n fits, "" when one may.
-func (f *filter) classReason(n *structs.Node) string {
+// classReason says why no node like n fits, "" when one may. It is byClass when
+// all nodes of the contract's computed class share the reason; drivers and
+// networks may change without it.
+func (f *filter) classReason(n *structs.Node) (reason string, byClass bool) {
 	for i := range f.class {
 		if !f.class[i].holds(n) {
-			return f.class[i].label
+			return f.class[i].label, true
 		}
 	}
+	return f.offerReason(n), false
+}
+
+// offerReason says which driver or network a node lacks.
+func (f *filter) offerReason(n *structs.Node) string {
 	for _, d := range f.drivers {
 		if info := n.Drivers[d]; info == nil || !info.Detected || !info.Healthy {
 			return "missing drivers"
@@ -189,7 +196,8 @@ func (f *filter) nodeReasonOfClass(n *structs.Node) string {
 	case !f.inDatacenters(n):
 		return "datacenter"
 	}
-	return f.classReason(n)
+	reason, _ := f.classReason(n)
+	return reason
 }
 
 // perNode reports whether nodes of a fitting class must be asked one by one.

@@ -105,6 +105,14 @@ type pass struct {
 	queued   map[string]int
 	blocking eligibility
 	placed   int
+	// placements are those of the groups before the one at hand.
+	placements []placedOn
+}
+
+// placedOn is where the plan puts an allocation of a group.
+type placedOn struct {
+	num   uint32
+	group string
 }
 
 // settings is the scheduler configuration that applies to one job.

@@ -150,6 +150,7 @@ type groupReconciler struct {
 	waiting  []*structs.Allocation // failed, placed again later, or unknown without replacement
 	canaries []*structs.Allocation // of the current deployment, not promoted
 	replaced []*structs.Allocation // unknown and to be replaced
+	held     []*structs.Allocation // given up, replaced later
 
 	failedCanaries []*structs.Allocation // to be placed again now
 	all            []*structs.Allocation
@@ -176,6 +177,7 @@ func (r *groupReconciler) sort(a *structs.Allocation) {
 	node := r.nodes[a.NodeID]
 	switch {
 	case a.ServerTerminal():
+		r.sortStopped(a)
 	case a.ClientTerminal():
 		r.sortTerminal(a)
 	case a.ClientStatus == structs.AllocClientStatusUnknown && r.expired(a):
@@ -186,10 +188,57 @@ func (r *groupReconciler) sort(a *structs.Allocation) {
 		r.migrate = append(r.migrate, a)
 	case node == nil:
 		r.lost = append(r.lost, a)
+	case node.Status == structs.NodeStatusDown && r.stopsItself(a):
+		r.holdBack(a)
 	case node.Status == structs.NodeStatusDown:
 		r.sortDown(a)
 	default:
 		r.keep = append(r.keep, a)
+	}
+}
+
+// stopsItself reports whether the client ends the allocation some time after it
+// lost the servers, so that a replacement must wait for that.
+func (r *groupReconciler) stopsItself(a *structs.Allocation) bool {
+	return disconnectOf(a).stopOnClientAfter > 0
+}
+
+// itselfStopped is when such an allocation has certainly ended.
+func itselfStopped(a *structs.Allocation, lost time.Time) time.Time {
+	wait := disconnectOf(a).stopOnClientAfter
+	var kill time.Duration
+	if g := lookupGroup(a.Job, a.TaskGroup); g != nil {
+		for _, t := range g.Tasks {
+			kill = max(kill, structs.Val(t.KillTimeout))
+		}
+	}
+	return lost.Add(wait).Add(kill)
+}
+
+// holdBack gives an allocation up whose client stops it by itself; the
+// replacement waits until it has.
+func (r *groupReconciler) holdBack(a *structs.Allocation) {
+	id := r.followUp(itselfStopped(a, r.opts.Now), structs.EvalTriggerAllocReschedule, descDelayed)
+	r.out.stops = append(r.out.stops, stopping{a, structs.AllocStop{AllocID: a.ID, DesiredStatus: structs.AllocDesiredStatusStop,
+		DesiredDescription: descLost, ClientStatus: structs.AllocClientStatusLost, FollowupEvalID: id}})
+	r.out.counts.Stop++
+	r.out.counts.RescheduleLater++
+	r.held = append(r.held, a)
+}
+
+// sortStopped keeps the place of an allocation that was held back, and
+// replaces it when its time has come.
+func (r *groupReconciler) sortStopped(a *structs.Allocation) {
+	if a.ClientStatus != structs.AllocClientStatusLost || a.NextAllocation != "" || a.FollowupEvalID == "" || !r.stopsItself(a) {
+		return
+	}
+	if r.opts.Now.Add(rescheduleSoon).Before(itselfStopped(a, time.Unix(0, a.ModifyTime))) {
+		r.held = append(r.held, a)
+		return
+	}
+	named := func(b *structs.Allocation) bool { return b.Name == a.Name && !b.Terminal() }
+	if !slices.ContainsFunc(r.all, named) {
+		r.replaced = append(r.replaced, a)
 	}
 }
 
@@ -314,7 +363,7 @@ func jobVersion(a *structs.Allocation) uint64 {
 // stopExcess stops what is more than wanted: failed and migrating ones first,
 // then the highest indexes.
 func (r *groupReconciler) stopExcess() {
-	present := len(r.keep) + len(r.done) + len(r.migrate) + len(r.failed) + len(r.waiting)
+	present := len(r.keep) + len(r.done) + len(r.migrate) + len(r.failed) + len(r.waiting) + len(r.held)
 	excess := present - r.want
 	for _, list := range []*[]*structs.Allocation{&r.failed, &r.waiting, &r.migrate, &r.keep} {
 		if excess <= 0 {

@@ -278,7 +278,7 @@ func (r *groupReconciler) awaitsPromotion() bool {
 func (r *groupReconciler) place(destructive []*structs.Allocation) {
 	r.begin(len(destructive))
 	names := r.names(r.want)
-	room := r.want - len(r.keep) - len(r.done) - len(r.waiting)
+	room := r.want - len(r.keep) - len(r.done) - len(r.waiting) - len(r.held)
 	room = r.placeReplacements(room, names)
 	r.replaceEach(r.failedCanaries, len(r.failedCanaries), names, r.endFailed)
 	if r.awaitsPromotion() {
@@ -408,7 +408,7 @@ type nameSet struct {
 // names collects the indexes that stay in use.
 func (r *groupReconciler) names(want int) *nameSet {
 	n := &nameSet{used: map[uint32]bool{}, want: uint32(want)}
-	for _, list := range [][]*structs.Allocation{r.keep, r.done, r.waiting, r.migrate, r.lost, r.replaced, r.failed, r.canaries} {
+	for _, list := range [][]*structs.Allocation{r.keep, r.done, r.waiting, r.migrate, r.lost, r.replaced, r.failed, r.canaries, r.held} {
 		for _, a := range list {
 			n.used[uint32(a.Index())] = true
 		}

@@ -169,6 +169,9 @@ func (w *world) apply(p *structs.Plan) {
 		w.change(s.AllocID, func(a *structs.Allocation) {
 			a.DesiredStatus, a.DesiredDescription = s.DesiredStatus, s.DesiredDescription
 			a.ModifyTime = p.Now
+			if s.FollowupEvalID != "" {
+				a.FollowupEvalID = s.FollowupEvalID
+			}
 			if s.ClientStatus != "" {
 				a.ClientStatus = s.ClientStatus
 			}
@@ -180,9 +183,14 @@ func (w *world) apply(p *structs.Plan) {
 	for _, c := range p.InPlace {
 		w.change(c.AllocID, func(a *structs.Allocation) {
 			if j := w.jobs[a.JobID]; j != nil && j.Version == c.JobVersion {
+				if a.DeploymentID != c.DeploymentID {
+					a.DeploymentID, a.DeploymentStatus = c.DeploymentID, nil
+				}
 				a.Job = j
 			}
-			a.DeploymentID, a.FollowupEvalID = c.DeploymentID, c.FollowupEvalID
+			if c.FollowupEvalID != "" || c.ClientStatus != "" {
+				a.FollowupEvalID = c.FollowupEvalID
+			}
 			a.ModifyTime = p.Now
 			if c.ClientStatus != "" {
 				a.ClientStatus = c.ClientStatus

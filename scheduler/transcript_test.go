@@ -1,0 +1,591 @@
+package scheduler
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected output in testdata/*.txt")
+
+// TestTranscripts runs testdata/*.txt. A file is a list of cases: commands,
+// then "----", then the output of all of them up to an empty line. State is
+// kept within a file until the command "reset". The commands are the methods
+// of transcript below.
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no transcripts", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			input, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := runTranscript(t, string(input))
+			if got == string(input) {
+				return
+			}
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			reportDifference(t, file, string(input), got)
+		})
+	}
+}
+
+func reportDifference(t *testing.T, file, want, got string) {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := range max(len(w), len(g)) {
+		var a, b string
+		if i < len(w) {
+			a = w[i]
+		}
+		if i < len(g) {
+			b = g[i]
+		}
+		if a != b {
+			t.Fatalf("%s:%d (rewrite with -update)\nwant %s\ngot  %s", file, i+1, a, b)
+		}
+	}
+}
+
+func runTranscript(t *testing.T, input string) string {
+	tr := &transcript{t: t, world: newWorld()}
+	var out strings.Builder
+	var pending []string
+	lines := strings.Split(strings.TrimRight(input, "\n"), "\n")
+	for i := 0; i < len(lines); i++ {
+		line := lines[i]
+		if line != "----" {
+			out.WriteString(line + "\n")
+			if line != "" && !strings.HasPrefix(line, "#") {
+				pending = append(pending, line)
+			}
+			continue
+		}
+		out.WriteString("----\n")
+		for _, command := range pending {
+			out.WriteString(tr.command(command))
+		}
+		pending = nil
+		for i+1 < len(lines) && lines[i+1] != "" {
+			i++
+		}
+	}
+	if len(pending) > 0 {
+		t.Fatalf("commands without ----: %q", pending)
+	}
+	return out.String()
+}
+
+// transcript executes the commands of a file on a world.
+type transcript struct {
+	*world
+	t *testing.T
+}
+
+// command runs one line, "verb name key=value ...". Values with blanks are
+// quoted.
+func (tr *transcript) command(line string) string {
+	words := fields(line)
+	verb, name := words[0], ""
+	if len(words) > 1 {
+		name = words[1]
+	}
+	args := words[min(2, len(words)):]
+	switch verb {
+	case "reset":
+		tr.world = newWorld()
+	case "node":
+		tr.setNode(name, args)
+	case "gone":
+		_, i, _ := tr.find(name)
+		tr.nodes[i] = nil
+	case "job":
+		tr.register(name, args)
+	case "group":
+		tr.group(name, args)
+	case "stop":
+		j := *tr.jobs[name]
+		j.Stop = true
+		j.Version++
+		tr.jobs[name] = &j
+	case "purge":
+		delete(tr.jobs, name)
+	case "now":
+		d, err := time.ParseDuration(name)
+		tr.check(err)
+		tr.now = tr.now.Add(d)
+	case "alloc":
+		tr.setAlloc(name, args)
+	case "all":
+		for _, a := range tr.JobAllocs("", name) {
+			if !a.Terminal() {
+				tr.setAlloc(a.ID, args)
+			}
+		}
+	case "deployment":
+		tr.setDeployment(name, args)
+	case "config":
+		tr.setConfig(append(words[1:2], args...))
+	case "pool":
+		tr.pools[name] = &structs.NodePool{Name: name, SchedulerConfiguration: &structs.NodePoolSchedulerConfiguration{SchedulerAlgorithm: value(args, "algorithm")}}
+	case "run", "plan":
+		return tr.run(name, args, verb == "run")
+	case "show":
+		return tr.show(name)
+	default:
+		tr.t.Fatalf("unknown command %q", line)
+	}
+	return ""
+}
+
+func (tr *transcript) check(err error) {
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+}
+
+// fields splits at blanks outside double quotes.
+func fields(line string) []string {
+	var words []string
+	var word strings.Builder
+	quoted := false
+	for _, r := range line {
+		switch {
+		case r == '"':
+			quoted = !quoted
+		case r == ' ' && !quoted:
+			if word.Len() > 0 {
+				words = append(words, word.String())
+				word.Reset()
+			}
+		default:
+			word.WriteRune(r)
+		}
+	}
+	return append(words, word.String())
+}
+
+func value(args []string, key string) string {
+	for _, a := range args {
+		if k, v, _ := strings.Cut(a, "="); k == key {
+			return v
+		}
+	}
+	return ""
+}
+
+func (tr *transcript) number(s string) int {
+	n, err := strconv.Atoi(s)
+	tr.check(err)
+	return n
+}
+
+func (tr *transcript) setNode(name string, args []string) {
+	n, i, known := tr.find(name)
+	if known {
+		c := n.Copy()
+		n = c
+	} else {
+		n = testNode(name)
+		i = len(tr.nodes)
+		tr.addNode(n)
+	}
+	for _, arg := range args {
+		key, v, _ := strings.Cut(arg, "=")
+		switch {
+		case key == "cpu":
+			n.NodeResources.Cpu.CpuShares = int64(tr.number(v))
+		case key == "mem":
+			n.NodeResources.Memory.MemoryMB = int64(tr.number(v))
+		case key == "disk":
+			n.NodeResources.Disk.DiskMB = int64(tr.number(v))
+		case key == "reserved":
+			n.ReservedResources = &structs.NodeReservedResources{Cpu: structs.NodeReservedCpuResources{CpuShares: int64(tr.number(v))}}
+		case key == "reserved_ports":
+			n.ReservedResources = &structs.NodeReservedResources{Networks: structs.NodeReservedNetworkResources{ReservedHostPorts: v}}
+		case key == "ports":
+			low, high, _ := strings.Cut(v, "-")
+			n.NodeResources.MinDynamicPort, n.NodeResources.MaxDynamicPort = tr.number(low), tr.number(high)
+		case key == "network":
+			alias, ip, _ := strings.Cut(v, ":")
+			n.NodeResources.NodeNetworks[0].Addresses = append(n.NodeResources.NodeNetworks[0].Addresses,
+				structs.NodeNetworkAddress{Alias: alias, Address: ip})
+		case key == "mode":
+			n.NodeResources.NodeNetworks = append(n.NodeResources.NodeNetworks, &structs.NodeNetworkResource{Mode: v})
+		case key == "nonetwork":
+			n.NodeResources.NodeNetworks = nil
+		case key == "max_allocs":
+			n.NodeMaxAllocs = tr.number(v)
+		case key == "dc":
+			n.Datacenter = v
+		case key == "pool":
+			n.NodePool = v
+		case key == "class":
+			n.NodeClass = v
+		case key == "status":
+			n.Status = v
+		case key == "eligibility":
+			n.SchedulingEligibility = v
+		case key == "drain":
+			n.DrainStrategy = &structs.DrainStrategy{}
+			n.SchedulingEligibility = structs.NodeIneligible
+		case key == "driver":
+			n.Drivers = map[string]*structs.DriverInfo{v: {Detected: true, Healthy: true}}
+		case key == "unhealthy":
+			n.Drivers = map[string]*structs.DriverInfo{v: {Detected: true}}
+		case key == "volume":
+			source, mode, _ := strings.Cut(v, ":")
+			if n.HostVolumes == nil {
+				n.HostVolumes = map[string]*structs.HostVolumeInfo{}
+			}
+			n.HostVolumes[source] = &structs.HostVolumeInfo{Path: "/" + source, ReadOnly: mode == "ro"}
+		case key == "gpu":
+			d := &structs.NodeDeviceResource{Vendor: "nvidia", Type: "gpu", Name: "a100"}
+			for k := range tr.number(v) {
+				d.Instances = append(d.Instances, &structs.NodeDevice{ID: fmt.Sprint("gpu", k), Healthy: true})
+			}
+			n.NodeResources.Devices = []*structs.NodeDeviceResource{d}
+		case strings.HasPrefix(key, "attr."):
+			n.Attributes[strings.TrimPrefix(key, "attr.")] = v
+		case strings.HasPrefix(key, "meta."):
+			n.Meta[strings.TrimPrefix(key, "meta.")] = v
+		default:
+			tr.t.Fatalf("unknown node setting %q", arg)
+		}
+	}
+	n.ComputeClass()
+	tr.nodes[i] = n
+}
+
+func (tr *transcript) register(name string, args []string) {
+	old := tr.jobs[name]
+	kind := structs.JobTypeService
+	if v := value(args, "type"); v != "" {
+		kind = v
+	} else if old != nil {
+		kind = old.Type
+	}
+	j := &structs.Job{ID: name, Type: kind, TaskGroups: []*structs.TaskGroup{testGroup("g")}}
+	tr.settings(j, j.TaskGroups[0], args)
+	tr.store(j, old)
+}
+
+func (tr *transcript) store(j, old *structs.Job) {
+	j.Canonicalize()
+	tr.index++
+	j.CreateIndex, j.JobModifyIndex, j.ModifyIndex = tr.index, tr.index, tr.index
+	if old != nil {
+		j.CreateIndex, j.Version = old.CreateIndex, old.Version+1
+	}
+	tr.jobs[j.ID] = j
+}
+
+// group adds a second group to a job that was just registered.
+func (tr *transcript) group(job string, args []string) {
+	j := tr.jobs[job].Copy()
+	g := testGroup(args[0])
+	tr.settings(&structs.Job{}, g, args[1:])
+	j.TaskGroups = append(j.TaskGroups, g)
+	j.Canonicalize()
+	tr.jobs[job] = j
+}
+
+func testGroup(name string) *structs.TaskGroup {
+	return &structs.TaskGroup{Name: name, Tasks: []*structs.Task{{Name: "t", Driver: "raw_exec",
+		Config: map[string]any{"command": "sleep"}, Resources: &structs.Resources{CPU: structs.Ptr(500), MemoryMB: structs.Ptr(256)}}}}
+}
+
+func (tr *transcript) settings(j *structs.Job, g *structs.TaskGroup, args []string) {
+	task := g.Tasks[0]
+	for _, arg := range args {
+		key, v, _ := strings.Cut(arg, "=")
+		switch key {
+		case "type":
+		case "count":
+			g.Count = structs.Ptr(tr.number(v))
+		case "cpu":
+			task.Resources.CPU = structs.Ptr(tr.number(v))
+		case "mem":
+			task.Resources.MemoryMB = structs.Ptr(tr.number(v))
+		case "mem_max":
+			task.Resources.MemoryMaxMB = structs.Ptr(tr.number(v))
+		case "cores":
+			task.Resources.Cores = structs.Ptr(tr.number(v))
+		case "disk":
+			g.EphemeralDisk = &structs.EphemeralDisk{SizeMB: structs.Ptr(tr.number(v))}
+		case "sticky":
+			g.EphemeralDisk = &structs.EphemeralDisk{Sticky: true}
+		case "gpu":
+			task.Resources.Devices = []*structs.RequestedDevice{{Name: "gpu", Count: structs.Ptr(uint64(tr.number(v)))}}
+		case "driver":
+			task.Driver = v
+		case "env":
+			task.Env = map[string]string{"V": v}
+		case "meta":
+			j.Meta = map[string]string{"v": v}
+		case "priority":
+			j.Priority = tr.number(v)
+		case "dc":
+			j.Datacenters = strings.Split(v, ",")
+		case "pool":
+			j.NodePool = v
+		case "all_at_once":
+			j.AllAtOnce = true
+		case "constraint", "affinity":
+			tr.placement(j, key, v)
+		case "group_constraint":
+			holder := &structs.Job{}
+			tr.placement(holder, "constraint", v)
+			g.Constraints = append(g.Constraints, holder.Constraints...)
+		case "spread":
+			j.Spreads = append(j.Spreads, tr.spread(v))
+		case "static", "dynamic", "host_network":
+			tr.port(g, key, v)
+		case "mode":
+			g.Networks = append(g.Networks, &structs.NetworkResource{Mode: v})
+		case "volume":
+			source, mode, _ := strings.Cut(v, ":")
+			g.Volumes = map[string]*structs.VolumeRequest{source: {Name: source, Type: "host", Source: source, ReadOnly: mode == "ro"}}
+		case "update":
+			g.Update = tr.updateBlock(v)
+		case "reschedule":
+			g.ReschedulePolicy = tr.rescheduleBlock(v)
+		case "disconnect":
+			g.Disconnect = tr.disconnectBlock(v)
+		case "prestart":
+			pre := *task
+			pre.Name, pre.Lifecycle = "pre", &structs.TaskLifecycle{Hook: structs.LifecycleHookPrestart}
+			pre.Resources = &structs.Resources{CPU: structs.Ptr(tr.number(v)), MemoryMB: structs.Ptr(10)}
+			g.Tasks = append(g.Tasks, &pre)
+		default:
+			tr.t.Fatalf("unknown job setting %q", arg)
+		}
+	}
+}
+
+// placement reads "left operand right [weight]".
+func (tr *transcript) placement(j *structs.Job, kind, v string) {
+	words := strings.SplitN(v, " ", 3)
+	for len(words) < 3 {
+		words = append(words, "")
+	}
+	if kind == "constraint" {
+		if words[0] == structs.ConstraintDistinctHosts {
+			words = []string{"", words[0], words[1]}
+		}
+		j.Constraints = append(j.Constraints, &structs.Constraint{LTarget: words[0], Operand: words[1], RTarget: words[2]})
+		return
+	}
+	right, weight, _ := strings.Cut(words[2], " weight ")
+	a := &structs.Affinity{LTarget: words[0], Operand: words[1], RTarget: right}
+	if weight != "" {
+		a.Weight = structs.Ptr(int8(tr.number(weight)))
+	}
+	j.Affinities = append(j.Affinities, a)
+}
+
+// spread reads "attribute [value:percent ...]".
+func (tr *transcript) spread(v string) *structs.Spread {
+	words := strings.Fields(v)
+	s := &structs.Spread{Attribute: words[0], Weight: structs.Ptr(int8(50))}
+	for _, w := range words[1:] {
+		name, percent, _ := strings.Cut(w, ":")
+		s.SpreadTarget = append(s.SpreadTarget, &structs.SpreadTarget{Value: name, Percent: uint8(tr.number(percent))})
+	}
+	return s
+}
+
+func (tr *transcript) port(g *structs.TaskGroup, kind, v string) {
+	if len(g.Networks) == 0 {
+		g.Networks = []*structs.NetworkResource{{Mode: "host"}}
+	}
+	net := g.Networks[0]
+	switch kind {
+	case "static":
+		net.ReservedPorts = append(net.ReservedPorts, structs.Port{Label: "p" + v, Value: tr.number(v)})
+	case "dynamic":
+		net.DynamicPorts = append(net.DynamicPorts, structs.Port{Label: v})
+	case "host_network":
+		net.DynamicPorts = append(net.DynamicPorts, structs.Port{Label: v, HostNetwork: v})
+	}
+}
+
+// pairs reads "key:value,key:value".
+func pairs(v string) map[string]string {
+	m := map[string]string{}
+	for part := range strings.SplitSeq(v, ",") {
+		key, val, _ := strings.Cut(part, ":")
+		m[key] = val
+	}
+	return m
+}
+
+func (tr *transcript) duration(s string) *time.Duration {
+	d, err := time.ParseDuration(s)
+	tr.check(err)
+	return &d
+}
+
+func (tr *transcript) updateBlock(v string) *structs.UpdateStrategy {
+	u := &structs.UpdateStrategy{}
+	for key, val := range pairs(v) {
+		switch key {
+		case "max_parallel":
+			u.MaxParallel = structs.Ptr(tr.number(val))
+		case "canary":
+			u.Canary = structs.Ptr(tr.number(val))
+		case "auto_promote":
+			u.AutoPromote = structs.Ptr(true)
+		case "progress_deadline":
+			u.ProgressDeadline = tr.duration(val)
+		default:
+			tr.t.Fatalf("unknown update setting %q", key)
+		}
+	}
+	return u
+}
+
+func (tr *transcript) rescheduleBlock(v string) *structs.ReschedulePolicy {
+	p := &structs.ReschedulePolicy{}
+	for key, val := range pairs(v) {
+		switch key {
+		case "attempts":
+			p.Attempts, p.Unlimited = structs.Ptr(tr.number(val)), structs.Ptr(false)
+		case "interval":
+			p.Interval = tr.duration(val)
+		case "delay":
+			p.Delay = tr.duration(val)
+		case "max_delay":
+			p.MaxDelay = tr.duration(val)
+		case "function":
+			p.DelayFunction = structs.Ptr(val)
+		default:
+			tr.t.Fatalf("unknown reschedule setting %q", key)
+		}
+	}
+	return p
+}
+
+func (tr *transcript) disconnectBlock(v string) *structs.DisconnectStrategy {
+	d := &structs.DisconnectStrategy{}
+	for key, val := range pairs(v) {
+		switch key {
+		case "lost_after":
+			d.LostAfter = tr.duration(val)
+		case "stop_after":
+			d.StopOnClientAfter = tr.duration(val)
+		case "replace":
+			d.Replace = structs.Ptr(val == "true")
+		case "reconcile":
+			d.Reconcile = structs.Ptr(val)
+		default:
+			tr.t.Fatalf("unknown disconnect setting %q", key)
+		}
+	}
+	return d
+}
+
+func (tr *transcript) setAlloc(id string, args []string) {
+	if tr.alloc(id) == nil {
+		tr.t.Fatalf("no allocation %q", id)
+	}
+	tr.change(id, func(a *structs.Allocation) {
+		for _, arg := range args {
+			key, v, _ := strings.Cut(arg, "=")
+			switch key {
+			case "healthy":
+				s := structs.AllocDeploymentStatus{}
+				if a.DeploymentStatus != nil {
+					s = *a.DeploymentStatus
+				}
+				s.Healthy = structs.Ptr(v == "true")
+				a.DeploymentStatus = &s
+				tr.countHealth(a, v == "true")
+			case "migrate":
+				a.DesiredTransition.Migrate = structs.Ptr(true)
+			case "force_reschedule":
+				a.DesiredTransition.ForceReschedule = structs.Ptr(true)
+			case "started":
+				at := tr.now.Add(*tr.duration(v))
+				a.TaskStates = map[string]*structs.TaskState{"t": {State: structs.TaskStateRunning, StartedAt: &at}}
+			case "running", "complete", "failed", "unknown":
+				a.ClientStatus = key
+				if key == "failed" || key == "complete" {
+					at := tr.now
+					a.TaskStates = map[string]*structs.TaskState{"t": {State: structs.TaskStateDead, Failed: key == "failed", FinishedAt: &at}}
+				}
+			default:
+				tr.t.Fatalf("unknown allocation setting %q", arg)
+			}
+		}
+	})
+}
+
+func (tr *transcript) countHealth(a *structs.Allocation, healthy bool) {
+	for i, d := range tr.deployments {
+		if d.ID != a.DeploymentID {
+			continue
+		}
+		c := *d
+		c.TaskGroups = maps.Clone(d.TaskGroups)
+		s := *c.TaskGroups[a.TaskGroup]
+		if healthy {
+			s.HealthyAllocs++
+		} else {
+			s.UnhealthyAllocs++
+		}
+		c.TaskGroups[a.TaskGroup] = &s
+		tr.deployments[i] = &c
+	}
+}
+
+func (tr *transcript) setDeployment(job string, args []string) {
+	d := tr.LatestDeployment("", job)
+	c := *d
+	for _, arg := range args {
+		if arg == "promote" {
+			c.TaskGroups = maps.Clone(d.TaskGroups)
+			for name, s := range c.TaskGroups {
+				promoted := *s
+				promoted.Promoted = true
+				c.TaskGroups[name] = &promoted
+			}
+			continue
+		}
+		c.Status = arg
+	}
+	tr.deployments[slices.Index(tr.deployments, d)] = &c
+}
+
+func (tr *transcript) setConfig(args []string) {
+	for _, arg := range args {
+		key, v, _ := strings.Cut(arg, "=")
+		switch key {
+		case "algorithm":
+			tr.config.SchedulerAlgorithm = v
+		case "oversubscription":
+			tr.config.MemoryOversubscriptionEnabled = true
+		case "preempt":
+			tr.config.PreemptionConfig = structs.PreemptionConfig{ServiceSchedulerEnabled: true, BatchSchedulerEnabled: true,
+				SystemSchedulerEnabled: true, SysBatchSchedulerEnabled: true}
+		default:
+			tr.t.Fatalf("unknown configuration %q", arg)
+		}
+	}
+}
