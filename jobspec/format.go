@@ -20,7 +20,43 @@ func Format(path string, source []byte) ([]byte, error) {
 	if _, diags := hclsyntax.ParseConfig(source, path, hcl.InitialPos); diags.HasErrors() {
 		return nil, invalid(diags)
 	}
-	return hclwrite.Format(source), nil
+	return keepBlanks(source, hclwrite.Format(source)), nil
+}
+
+// keepBlanks gives the templates of a formatted source the blanks beside their
+// markers back: the text of ${ name } is part of a job's meaning.
+func keepBlanks(source, formatted []byte) []byte {
+	blanks := markerBlanks(source)
+	now := markerBlanks(formatted)
+	if len(blanks) != len(now) {
+		return formatted
+	}
+	var out []byte
+	last := 0
+	for i, b := range now {
+		out = append(out, formatted[last:b.start]...)
+		out = append(out, source[blanks[i].start:blanks[i].end]...)
+		last = b.end
+	}
+	return append(out, formatted[last:]...)
+}
+
+// span is a piece of a source, in bytes.
+type span struct{ start, end int }
+
+// markerBlanks lists the blanks after each "${" and before its "}".
+func markerBlanks(source []byte) []span {
+	tokens, _ := hclsyntax.LexConfig(source, "", hcl.InitialPos)
+	var list []span
+	for i, t := range tokens {
+		switch {
+		case t.Type == hclsyntax.TokenTemplateInterp && i+1 < len(tokens):
+			list = append(list, span{t.Range.End.Byte, tokens[i+1].Range.Start.Byte})
+		case t.Type == hclsyntax.TokenTemplateSeqEnd && i > 0:
+			list = append(list, span{tokens[i-1].Range.End.Byte, t.Range.Start.Byte})
+		}
+	}
+	return list
 }
 
 // Submission is what a server keeps of the source of a job, so that it can be

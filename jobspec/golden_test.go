@@ -112,7 +112,11 @@ func runCase(name string, f txtar.File, files map[string]string) string {
 		return err.Error() + "\n"
 	}
 	if !strings.Contains(files[name+".flags"], "canonical") {
-		return render(job) + strings.Join(warnings, "\n")
+		out := render(job)
+		for _, text := range warnings {
+			out += text + "\n"
+		}
+		return out
 	}
 	job.Canonicalize()
 	more, err := job.Validate(structs.Checks{})

@@ -120,6 +120,9 @@ func canonicalGroupUpdate(j *Job, group *UpdateStrategy) *UpdateStrategy {
 		if isZeroPolicy(j.Update) && isZeroPolicy(group) {
 			return nil
 		}
+		if isZeroPolicy(j.Update) {
+			return overlaid(nil, group)
+		}
 		return overlaid(j.Update, group)
 	}
 	job := j.Update

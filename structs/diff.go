@@ -157,6 +157,9 @@ func pairs[T any](before, after []*T, name func(*T) string) [][2]*T {
 	byName := map[string]*[2]*T{}
 	for side, list := range [][]*T{before, after} {
 		for _, e := range list {
+			if e == nil {
+				continue
+			}
 			if byName[name(e)] == nil {
 				byName[name(e)] = &[2]*T{}
 			}
@@ -293,6 +296,9 @@ func (d *differ) values(f reflect.StructField, a, b reflect.Value) {
 
 // free compares free-form maps as one object with a field for every leaf.
 func (d *differ) free(name string, a, b reflect.Value) {
+	if a.IsValid() && b.IsValid() && equalFree(a.Interface(), b.Interface()) {
+		return
+	}
 	x, y := map[string]string{}, map[string]string{}
 	for _, side := range []struct {
 		from reflect.Value

@@ -1,7 +1,7 @@
 package structs
 
 import (
-	"math/big"
+	"math"
 	"reflect"
 	"sort"
 	"strconv"
@@ -151,7 +151,7 @@ func (c *comparison) maps(path string, a, b reflect.Value, e effect) bool {
 func equalFree(a, b any) bool {
 	if x, ok := number(a); ok {
 		y, ok := number(b)
-		return ok && x.Cmp(y) == 0
+		return ok && equalNumbers(x, y)
 	}
 	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
 	if emptyFree(va) || emptyFree(vb) {
@@ -197,17 +197,39 @@ func emptyFree(v reflect.Value) bool {
 	return false
 }
 
-func number(v any) (*big.Float, bool) {
+// number returns v as an int64, uint64 or float64.
+func number(v any) (any, bool) {
 	r := reflect.ValueOf(v)
 	switch {
 	case r.CanInt():
-		return new(big.Float).SetInt64(r.Int()), true
+		return r.Int(), true
+	case r.CanUint() && r.Uint() <= math.MaxInt64:
+		return int64(r.Uint()), true
 	case r.CanUint():
-		return new(big.Float).SetUint64(r.Uint()), true
-	case r.CanFloat() && r.Float() == r.Float():
-		return new(big.Float).SetFloat64(r.Float()), true
+		return r.Uint(), true
+	case r.CanFloat():
+		return r.Float(), true
 	}
 	return nil, false
+}
+
+// equalNumbers compares integers exactly, and an integer with a float as JSON
+// would have rounded it.
+func equalNumbers(a, b any) bool {
+	if reflect.TypeOf(a) == reflect.TypeOf(b) {
+		return a == b
+	}
+	return asFloat(a) == asFloat(b)
+}
+
+func asFloat(v any) float64 {
+	switch n := v.(type) {
+	case int64:
+		return float64(n)
+	case uint64:
+		return float64(n)
+	}
+	return v.(float64)
 }
 
 // SpecChanged reports whether two canonicalized jobs differ in what their
@@ -265,6 +287,9 @@ func UpdateEffect(before, after *Job, group string) (destructive bool, reasons [
 	}
 	c.compare("", reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem(), effectInPlace)
 	for _, task := range a.Tasks {
+		if task == nil {
+			continue
+		}
 		path := "Tasks[" + task.Name + "]"
 		other := b.LookupTask(task.Name)
 		if other == nil {
@@ -275,7 +300,7 @@ func UpdateEffect(before, after *Job, group string) (destructive bool, reasons [
 		c.compare(path+".Meta", reflect.ValueOf(before.MergedMeta(a, task)), reflect.ValueOf(after.MergedMeta(b, other)), effectDestroy)
 	}
 	for _, task := range b.Tasks {
-		if a.LookupTask(task.Name) == nil {
+		if task != nil && a.LookupTask(task.Name) == nil {
 			c.found("Tasks["+task.Name+"]", effectDestroy)
 		}
 	}
@@ -286,7 +311,7 @@ func UpdateEffect(before, after *Job, group string) (destructive bool, reasons [
 // LookupGroup returns the group of that name, or nil.
 func (j *Job) LookupGroup(name string) *TaskGroup {
 	for _, g := range j.TaskGroups {
-		if g.Name == name {
+		if g != nil && g.Name == name {
 			return g
 		}
 	}
@@ -296,7 +321,7 @@ func (j *Job) LookupGroup(name string) *TaskGroup {
 // LookupTask returns the task of that name, or nil.
 func (g *TaskGroup) LookupTask(name string) *Task {
 	for _, t := range g.Tasks {
-		if t.Name == name {
+		if t != nil && t.Name == name {
 			return t
 		}
 	}
