@@ -105,7 +105,6 @@ func (r *groupReconciler) begin(destructive int) {
 	state := &structs.DeploymentState{
 		AutoRevert: structs.Val(u.AutoRevert), AutoPromote: structs.Val(u.AutoPromote),
 		ProgressDeadline: structs.Val(u.ProgressDeadline), DesiredTotal: r.want,
-		RequireProgressBy: r.opts.Now.Add(structs.Val(u.ProgressDeadline)),
 	}
 	if destructive > 0 {
 		state.DesiredCanaries = structs.Val(u.Canary)
