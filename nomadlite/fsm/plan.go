@@ -8,11 +8,18 @@ import (
 // that a placement takes one or two bytes (the distance to the node before)
 // and whatever is usual takes none. What is rare is a list of positions.
 
-// maxPlacements bounds a group of a decoded plan; runs could make any number
-// out of a few bytes.
+// maxPlacements bounds the placements of a decoded plan, all groups together:
+// runs could make any number out of a few bytes.
 const maxPlacements = 1 << 18
 
 func encodePlan(p *structs.Plan) ([]byte, error) {
+	total := 0
+	for _, g := range p.Groups {
+		total += len(g.Placements)
+	}
+	if total > maxPlacements {
+		return nil, structs.Errorf(structs.TooLarge, "cannot encode a plan of job %q: %d placements, the limit is %d; split it", p.JobID, total, maxPlacements)
+	}
 	w := &writer{}
 	w.number(p.Epoch)
 	w.id(p.EvalID)
@@ -49,8 +56,11 @@ func decodePlan(b []byte) (*structs.Plan, error) {
 		Epoch: r.number(), EvalID: r.id(), Namespace: r.text(), JobID: r.text(), JobVersion: r.number(),
 		JobModifyIndex: r.number(), SnapshotIndex: r.number(), AllAtOnce: r.flag(), Now: r.signed(),
 	}
+	left := maxPlacements
 	for range r.count() {
-		p.Groups = append(p.Groups, r.group())
+		g := r.group(left)
+		left -= len(g.Placements)
+		p.Groups = append(p.Groups, g)
 	}
 	p.Stops = r.stops()
 	p.InPlace = r.inPlace()
@@ -100,11 +110,12 @@ func (w *writer) group(g *structs.PlanGroup) {
 	w.sparse(g.Placements, func(p *structs.Placement) bool { return p.Extra != nil }, func(p *structs.Placement) { w.noun(p.Extra) })
 }
 
-func (r *reader) group() *structs.PlanGroup {
+// group reads a group of at most limit placements.
+func (r *reader) group(limit int) *structs.PlanGroup {
 	g := &structs.PlanGroup{Group: r.text(), DeploymentID: r.id()}
 	r.noun(&g.Resources)
 	r.noun(&g.Metrics)
-	g.Placements = make([]structs.Placement, r.below(maxPlacements+1))
+	g.Placements = make([]structs.Placement, r.below(limit+1))
 	r.nodes(g.Placements)
 	r.names(g.Placements)
 	r.sparse(g.Placements, func(p *structs.Placement) { p.Canary = true })

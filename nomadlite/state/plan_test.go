@@ -1,0 +1,326 @@
+package state
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+func at(node, name uint32) structs.Placement { return structs.Placement{Node: node, NameIndex: name} }
+
+func port(value int, ip string) *structs.PlacementExtra {
+	return &structs.PlacementExtra{Ports: []structs.PortMapping{{Label: "http", Value: value, HostIP: ip}}}
+}
+
+// placed makes a world with two nodes and job "web" with allocations 0 and 1 on
+// node 0, number 1 of which holds port 8080 and core 1.
+func placed(t *testing.T) (*world, []string) {
+	w := newWorld(t)
+	w.node(0)
+	w.node(1)
+	w.register(testJob("web", 2), nil)
+	second := at(0, 1)
+	second.Extra = port(8080, "10.0.0.1")
+	second.Extra.Cores = map[string][]uint16{"main": {1}}
+	r := w.apply(w.plan("web", "e0", at(0, 0), second))
+	if len(r.Refused) > 0 {
+		t.Fatal(r.Refused)
+	}
+	return w, r.AllocIDs[0]
+}
+
+func TestPlanRefusals(t *testing.T) {
+	stop := func(id string) structs.AllocStop {
+		return structs.AllocStop{AllocID: id, DesiredStatus: structs.AllocDesiredStatusStop}
+	}
+	extra := func(p structs.Placement, x *structs.PlacementExtra) structs.Placement { p.Extra = x; return p }
+	for _, c := range []struct {
+		name  string
+		setup func(w *world, ids []string) *structs.Plan
+		want  string // part of the reason of the first refusal, "" for none
+	}{
+		{"fits", func(w *world, ids []string) *structs.Plan { return w.plan("web", "e", at(1, 2)) }, ""},
+		{"older term", func(w *world, ids []string) *structs.Plan {
+			p := w.plan("web", "e", at(1, 2))
+			must(w, (*Txn).Epoch, &Epoch{Term: 3})
+			return p
+		}, "the plan is of term 0"},
+		{"evaluation is done", func(w *world, ids []string) *structs.Plan {
+			e := testEval("e", testJob("web", 1))
+			e.Status = structs.EvalStatusComplete
+			must(w, (*Txn).UpsertEvals, &EvalUpsert{Evals: []*structs.Evaluation{e}})
+			return w.plan("web", "e", at(1, 2))
+		}, "already complete"},
+		{"no job", func(w *world, ids []string) *structs.Plan { return w.plan("nope", "e", at(1, 2)) }, `job "nope" does not exist`},
+		{"newer job", func(w *world, ids []string) *structs.Plan {
+			p := w.plan("web", "e", at(1, 2))
+			w.register(testJob("web", 5), nil)
+			return p
+		}, "was changed at index"},
+		{"stopped job", func(w *world, ids []string) *structs.Plan {
+			if _, err := do(w, (*Txn).DeregisterJob, &JobDeregister{Namespace: "default", JobID: "web"}); err != nil {
+				t.Fatal(err)
+			}
+			return w.plan("web", "e", at(1, 2))
+		}, "is stopped"},
+		{"stopped job, only stops", func(w *world, ids []string) *structs.Plan {
+			if _, err := do(w, (*Txn).DeregisterJob, &JobDeregister{Namespace: "default", JobID: "web"}); err != nil {
+				t.Fatal(err)
+			}
+			p := w.plan("web", "e")
+			p.Stops = []structs.AllocStop{stop(ids[0])}
+			return p
+		}, ""},
+		{"unknown group", func(w *world, ids []string) *structs.Plan {
+			p := w.plan("web", "e", at(1, 2))
+			p.Groups[0].Group = "nope"
+			return p
+		}, `has no group "nope"`},
+		{"inactive deployment", func(w *world, ids []string) *structs.Plan {
+			p := w.plan("web", "e", at(1, 2))
+			p.Groups[0].DeploymentID = "d"
+			return p
+		}, "deployment d is not active"},
+		{"name is live", func(w *world, ids []string) *structs.Plan { return w.plan("web", "e", at(1, 0)) }, "web.web[0] has a live allocation"},
+		{"name twice in the plan", func(w *world, ids []string) *structs.Plan { return w.plan("web", "e", at(1, 5), at(0, 5)) }, "web.web[5] has a live"},
+		{"canary of a live name", func(w *world, ids []string) *structs.Plan {
+			p := at(1, 0)
+			p.Canary = true
+			return w.plan("web", "e", p)
+		}, ""},
+		{"name leaves", func(w *world, ids []string) *structs.Plan {
+			p := w.plan("web", "e", at(1, 0))
+			p.Stops = []structs.AllocStop{stop(ids[0])}
+			return p
+		}, ""},
+		{"previous is missing", func(w *world, ids []string) *structs.Plan {
+			p := at(1, 2)
+			p.PreviousAlloc = nodeID(77)
+			return w.plan("web", "e", p)
+		}, "which it replaces, does not exist"},
+		{"previous was replaced", func(w *world, ids []string) *structs.Plan {
+			p, q := at(1, 2), at(1, 3)
+			p.PreviousAlloc, q.PreviousAlloc = ids[0], ids[0]
+			return w.plan("web", "e", p, q)
+		}, "was replaced already"},
+		{"no node", func(w *world, ids []string) *structs.Plan { return w.plan("web", "e", at(9, 2)) }, "node number 9 does not exist"},
+		{"node down", func(w *world, ids []string) *structs.Plan {
+			must(w, (*Txn).UpdateNodeStatus, &NodeStatus{NodeID: nodeID(1), Status: structs.NodeStatusDown})
+			return w.plan("web", "e", at(1, 2))
+		}, "is down and eligible"},
+		{"node drains", func(w *world, ids []string) *structs.Plan {
+			must(w, (*Txn).UpdateNodeDrain, &NodeDrain{NodeID: nodeID(1), Strategy: &structs.DrainStrategy{}})
+			return w.plan("web", "e", at(1, 2))
+		}, "is ready and ineligible"},
+		{"memory", func(w *world, ids []string) *structs.Plan {
+			p := w.plan("web", "e", at(0, 2))
+			p.Groups[0].Resources = ask(1, 8192-2*64+1)
+			return p
+		}, "MiB of memory free"},
+		{"memory freed by a stop", func(w *world, ids []string) *structs.Plan {
+			p := w.plan("web", "e", at(0, 2))
+			p.Groups[0].Resources = ask(1, 8192-64)
+			p.Stops = []structs.AllocStop{stop(ids[0])}
+			return p
+		}, ""},
+		{"cpu taken by the plan itself", func(w *world, ids []string) *structs.Plan {
+			p := w.plan("web", "e", at(1, 2), at(1, 3))
+			p.Groups[0].Resources = ask(2001, 1)
+			return p
+		}, "MHz of cpu free"},
+		{"port is taken", func(w *world, ids []string) *structs.Plan {
+			return w.plan("web", "e", extra(at(0, 2), port(8080, "10.0.0.1")))
+		}, "port 8080"},
+		{"port on another address", func(w *world, ids []string) *structs.Plan {
+			return w.plan("web", "e", extra(at(0, 2), port(8080, "10.0.0.2")))
+		}, ""},
+		{"port on another node", func(w *world, ids []string) *structs.Plan {
+			return w.plan("web", "e", extra(at(1, 2), port(8080, "10.0.0.1")))
+		}, ""},
+		{"port is reserved", func(w *world, ids []string) *structs.Plan {
+			return w.plan("web", "e", extra(at(1, 2), port(8501, "")))
+		}, "port 8501 of node"},
+		{"port of a stopped allocation that still runs", func(w *world, ids []string) *structs.Plan {
+			p := w.plan("web", "e", extra(at(0, 2), port(8080, "")))
+			p.Stops = []structs.AllocStop{stop(ids[1])}
+			return p
+		}, "port 8080"},
+		{"port passes to the successor", func(w *world, ids []string) *structs.Plan {
+			next := extra(at(0, 1), port(8080, "10.0.0.1"))
+			next.PreviousAlloc = ids[1]
+			p := w.plan("web", "e", next)
+			p.Stops = []structs.AllocStop{stop(ids[1])}
+			return p
+		}, ""},
+		{"port is free once the client is done", func(w *world, ids []string) *structs.Plan {
+			w.report(0, &structs.AllocUpdate{AllocID: ids[1], Revision: 1, ClientStatus: structs.AllocClientStatusFailed})
+			return w.plan("web", "e", extra(at(0, 1), port(8080, "10.0.0.1")))
+		}, ""},
+		{"core is taken", func(w *world, ids []string) *structs.Plan {
+			return w.plan("web", "e", extra(at(0, 2), &structs.PlacementExtra{Cores: map[string][]uint16{"main": {1}}}))
+		}, "core 1"},
+		{"no such device", func(w *world, ids []string) *structs.Plan {
+			return w.plan("web", "e", extra(at(0, 2), &structs.PlacementExtra{Devices: map[string][]*structs.AllocatedDeviceResource{"main": {{Vendor: "v", Type: "gpu", Name: "x", DeviceIDs: []string{"1"}}}}}))
+		}, "device v/gpu/x/1"},
+		{"stop of a missing allocation", func(w *world, ids []string) *structs.Plan {
+			p := w.plan("web", "e")
+			p.Stops = []structs.AllocStop{stop(nodeID(5))}
+			return p
+		}, "which the plan stops, does not exist"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, ids := placed(t)
+			p := c.setup(w, ids)
+			p.Eval = testEval("done", testJob("web", 1))
+			r := w.apply(p)
+			if c.want == "" {
+				if len(r.Refused) > 0 || w.s.Snapshot().Eval("done") == nil {
+					t.Fatalf("refused: %+v", r.Refused)
+				}
+				return
+			}
+			if len(r.Refused) == 0 || !strings.Contains(r.Refused[0].Reason, c.want) {
+				t.Fatalf("refusals %+v, want one with %q", r.Refused, c.want)
+			}
+			if w.s.Snapshot().Eval("done") != nil {
+				t.Error("the evaluation's outcome was applied with a refusal")
+			}
+		})
+	}
+}
+
+func TestPlanInParts(t *testing.T) {
+	w, _ := placed(t)
+	p := w.plan("web", "e", at(1, 2), at(9, 3), at(1, 4))
+	r := w.apply(p)
+	if len(r.Refused) != 1 || r.Refused[0].Placement != 1 || r.AllocIDs[0][0] == "" || r.AllocIDs[0][1] != "" || r.AllocIDs[0][2] == "" {
+		t.Fatalf("result: %+v", r)
+	}
+	p = w.plan("web", "e", at(1, 5), at(9, 6))
+	p.AllAtOnce = true
+	before := w.s.Snapshot().AllocCount()
+	if r := w.apply(p); len(r.Refused) != 1 || r.AllocIDs[0][0] != "" || w.s.Snapshot().AllocCount() != before {
+		t.Fatalf("all at once: %+v", r)
+	}
+}
+
+func TestPlanLinksAndPreemption(t *testing.T) {
+	w, ids := placed(t)
+	w.register(testJob("big", 1), nil)
+	next := at(1, 0)
+	next.PreviousAlloc = ids[0]
+	p := w.plan("web", "e", next)
+	p.Stops = []structs.AllocStop{{AllocID: ids[0], DesiredStatus: structs.AllocDesiredStatusStop, DesiredDescription: "moved"}}
+	r := w.apply(p)
+	snap := w.s.Snapshot()
+	newer, older := snap.Alloc(r.AllocIDs[0][0]), snap.Alloc(ids[0])
+	if newer.PreviousAllocation != older.ID || older.NextAllocation != newer.ID || older.DesiredStatus != "stop" || older.DesiredDescription != "moved" {
+		t.Fatalf("links: %+v\n%+v", newer, older)
+	}
+
+	p = w.plan("big", "e2", at(0, 0))
+	p.Groups[0].Resources = ask(4000, 100)
+	p.Preemptions = []structs.AllocPreemption{{AllocID: ids[1], Group: "web", NameIndex: 0}}
+	r = w.apply(p)
+	if len(r.Refused) > 0 {
+		t.Fatal(r.Refused)
+	}
+	snap = w.s.Snapshot()
+	winner, victim := snap.Alloc(r.AllocIDs[0][0]), snap.Alloc(ids[1])
+	if victim.DesiredStatus != structs.AllocDesiredStatusEvict || victim.PreemptedByAllocation != winner.ID || len(winner.PreemptedAllocations) != 1 || winner.PreemptedAllocations[0] != victim.ID {
+		t.Fatalf("preemption: %+v\n%+v", winner, victim)
+	}
+}
+
+func TestInPlaceUpdate(t *testing.T) {
+	w, ids := placed(t)
+	job := testJob("web", 3)
+	w.register(job, nil)
+	p := w.plan("web", "e1")
+	p.InPlace = []structs.AllocInPlace{{AllocID: ids[0], JobVersion: 1}, {AllocID: ids[1], JobVersion: 1, Resources: ask(200, 64)}}
+	if r := w.apply(p); len(r.Refused) > 0 {
+		t.Fatal(r.Refused)
+	}
+	snap := w.s.Snapshot()
+	for _, id := range ids {
+		if a := snap.Alloc(id); a.Job.Version != 1 || a.EvalID != "e1" || a.AllocModifyIndex != w.index || a.CreateIndex == w.index {
+			t.Errorf("updated in place: %+v", a)
+		}
+	}
+	if a := snap.Alloc(ids[1]); len(a.AllocatedResources.Shared.Ports) != 1 {
+		t.Error("the ports are lost")
+	}
+	if u := snap.NodeUsage(0); u.CPU != 300 {
+		t.Errorf("usage %+v, want 300 MHz", u)
+	}
+}
+
+// TestNoOverCommit applies random plans of competing, stale schedulers and
+// proves that no node ever holds more than it has, no name is live twice and no
+// port is held twice.
+func TestNoOverCommit(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		w := newWorld(t)
+		for i := range 3 {
+			w.node(i)
+		}
+		w.register(testJob("web", 50), nil)
+		for range rapid.IntRange(1, 15).Draw(r, "plans") {
+			var list []structs.Placement
+			for range rapid.IntRange(0, 12).Draw(r, "placements") {
+				p := at(uint32(rapid.IntRange(0, 3).Draw(r, "node")), uint32(rapid.IntRange(0, 30).Draw(r, "name")))
+				if rapid.IntRange(0, 3).Draw(r, "ported") == 0 {
+					p.Extra = port(rapid.IntRange(8080, 8082).Draw(r, "port"), "")
+				}
+				list = append(list, p)
+			}
+			p := w.plan("web", "e", list...)
+			if len(p.Groups) > 0 {
+				p.Groups[0].Resources = ask(int64(rapid.IntRange(1, 900).Draw(r, "cpu")), 10)
+			}
+			stopped := map[string]bool{}
+			for a := range w.s.Snapshot().AllocsByJob("default", "web", true) {
+				if !stopped[a.ID] && rapid.IntRange(0, 5).Draw(r, "stop") == 0 {
+					stopped[a.ID] = true
+					p.Stops = append(p.Stops, structs.AllocStop{AllocID: a.ID, DesiredStatus: structs.AllocDesiredStatusStop})
+				}
+			}
+			w.apply(p)
+			checkCommitted(r, w.s.Snapshot())
+		}
+	})
+}
+
+func checkCommitted(r *rapid.T, snap *Snapshot) {
+	names, ports := map[string]bool{}, map[string]bool{}
+	used := map[string]int64{}
+	for a := range snap.Allocs() {
+		if a.ClientTerminal() {
+			continue
+		}
+		for _, p := range a.AllocatedResources.Shared.Ports {
+			key := fmt.Sprint(a.NodeID, p.Value)
+			if ports[key] {
+				r.Fatalf("port %s is held twice", key)
+			}
+			ports[key] = true
+		}
+		if a.ServerTerminal() {
+			continue
+		}
+		used[a.NodeID] += a.AllocatedResources.Tasks["main"].Cpu.CpuShares
+		if names[a.Name] {
+			r.Fatalf("%s is live twice", a.Name)
+		}
+		names[a.Name] = true
+	}
+	for n := range snap.Nodes() {
+		if used[n.ID] > n.NodeResources.Cpu.CpuShares {
+			r.Fatalf("node %s holds %d MHz of %d", n.ID, used[n.ID], n.NodeResources.Cpu.CpuShares)
+		}
+	}
+}
