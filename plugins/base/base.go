@@ -80,25 +80,3 @@ type Core struct {
 	MaxSpeed   uint64
 	GuessSpeed uint64
 }
-
-// Attribute is a typed value with an optional unit, as "2 GiB". Exactly one of
-// the pointers is set.
-type Attribute struct {
-	Float  *float64
-	Int    *int64
-	String *string
-	Bool   *bool
-	Unit   string
-}
-
-// StringAttribute is an attribute that holds text.
-func StringAttribute(s string) Attribute { return Attribute{String: &s} }
-
-// BoolAttribute is an attribute that holds a truth value.
-func BoolAttribute(b bool) Attribute { return Attribute{Bool: &b} }
-
-// IntAttribute is a number with a unit; empty where it has none.
-func IntAttribute(i int64, unit string) Attribute { return Attribute{Int: &i, Unit: unit} }
-
-// FloatAttribute is a number with a unit; empty where it has none.
-func FloatAttribute(f float64, unit string) Attribute { return Attribute{Float: &f, Unit: unit} }
