@@ -96,3 +96,27 @@ func (n *Node) Stub() *NodeListStub {
 	}
 	return s
 }
+
+// Stub is the evaluation as listed beside a related one.
+func (e *Evaluation) Stub() *EvaluationStub {
+	return &EvaluationStub{
+		ID:                e.ID,
+		Priority:          e.Priority,
+		Type:              e.Type,
+		TriggeredBy:       e.TriggeredBy,
+		Namespace:         e.Namespace,
+		JobID:             e.JobID,
+		NodeID:            e.NodeID,
+		DeploymentID:      e.DeploymentID,
+		Status:            e.Status,
+		StatusDescription: e.StatusDescription,
+		WaitUntil:         e.WaitUntil,
+		NextEval:          e.NextEval,
+		PreviousEval:      e.PreviousEval,
+		BlockedEval:       e.BlockedEval,
+		CreateIndex:       e.CreateIndex,
+		ModifyIndex:       e.ModifyIndex,
+		CreateTime:        e.CreateTime,
+		ModifyTime:        e.ModifyTime,
+	}
+}
