@@ -36,10 +36,15 @@ func do[C, R any](w *world, verb func(*Txn, *C) (R, error), c *C) (R, error) {
 // must runs a verb that has to succeed.
 func must[C any](w *world, verb func(*Txn, *C) error, c *C) {
 	w.t.Helper()
-	_, err := do(w, func(t *Txn, c *C) (any, error) { return nil, verb(t, c) }, c)
-	if err != nil {
+	if err := try(w, verb, c); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// try runs a verb that answers nothing but an error.
+func try[C any](w *world, verb func(*Txn, *C) error, c *C) error {
+	_, err := do(w, func(t *Txn, c *C) (any, error) { return nil, verb(t, c) }, c)
+	return err
 }
 
 func (w *world) node(i int) *structs.Node {
