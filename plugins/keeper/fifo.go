@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,4 +58,37 @@ func AwaitPidfd(pidfd *os.File) {
 		}
 		return true
 	})
+}
+
+// pidfdInfo is struct pidfd_info of linux/pidfd.h, as far as it is used here.
+type pidfdInfo struct {
+	Mask     uint64
+	CgroupID uint64
+	IDs      [11]uint32 // pid to fsgid
+	ExitCode int32
+}
+
+// pidfdInfoExit asks for, and says that there is, an exit code.
+const pidfdInfoExit = 1 << 3
+
+// PidfdExit asks the kernel how a process that is no child of ours ended. It
+// knows since Linux 6.15, once the process was reaped; older kernels know
+// nothing.
+func PidfdExit(pidfd *os.File) Exit {
+	info := pidfdInfo{Mask: pidfdInfoExit}
+	size := unsafe.Sizeof(info)
+	// _IOWR(0xFF, 11, struct pidfd_info)
+	request := uintptr(3<<30) | size<<16 | 0xFF<<8 | 11
+	raw, err := pidfd.SyscallConn()
+	if err != nil {
+		return Exit{}
+	}
+	var errno syscall.Errno
+	err = raw.Control(func(fd uintptr) {
+		_, _, errno = syscall.Syscall(syscall.SYS_IOCTL, fd, request, uintptr(unsafe.Pointer(&info)))
+	})
+	if err != nil || errno != 0 || info.Mask&pidfdInfoExit == 0 {
+		return Exit{}
+	}
+	return ExitOf(syscall.WaitStatus(info.ExitCode))
 }

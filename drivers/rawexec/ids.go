@@ -1,0 +1,104 @@
+package rawexec
+
+import (
+	"fmt"
+	"os/user"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// idRange is a range of user or group ids, both ends included.
+type idRange struct{ lo, hi uint64 }
+
+// deniedIDs are ids that tasks must not run as.
+type deniedIDs struct{ uids, gids []idRange }
+
+// parseIDs reads "0,10-20".
+func parseIDs(field, text string) ([]idRange, error) {
+	var out []idRange
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		first, last, ranged := strings.Cut(part, "-")
+		if !ranged {
+			last = first
+		}
+		lo, err1 := strconv.ParseUint(first, 10, 32)
+		hi, err2 := strconv.ParseUint(last, 10, 32)
+		if err1 != nil || err2 != nil || lo > hi {
+			return nil, fmt.Errorf("%s: %q is no id and no range of ids like 10-20", field, part)
+		}
+		out = append(out, idRange{lo, hi})
+	}
+	return out, nil
+}
+
+func within(ranges []idRange, id uint32) bool {
+	for _, r := range ranges {
+		if uint64(id) >= r.lo && uint64(id) <= r.hi {
+			return true
+		}
+	}
+	return false
+}
+
+// credential finds who a task runs as; nil is the agent's own user. Groups of
+// the agent are never inherited.
+func credential(name string, denied deniedIDs) (*syscall.Credential, error) {
+	if name == "" {
+		if own := uint32(syscall.Getuid()); within(denied.uids, own) {
+			return nil, fmt.Errorf("running as uid %d is disallowed", own)
+		}
+		return nil, nil
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		if u, err = user.LookupId(name); err != nil {
+			return nil, fmt.Errorf("cannot find user %q", name)
+		}
+	}
+	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+	if err1 != nil || err2 != nil {
+		return nil, fmt.Errorf("user %q has no numeric ids: %s, %s", name, u.Uid, u.Gid)
+	}
+	cred := &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	groups, err := u.GroupIds()
+	if err != nil {
+		return nil, fmt.Errorf("cannot find the groups of user %q: %w", name, err)
+	}
+	for _, g := range groups {
+		if id, err := strconv.ParseUint(g, 10, 32); err == nil {
+			cred.Groups = append(cred.Groups, uint32(id))
+		}
+	}
+	if within(denied.uids, cred.Uid) {
+		return nil, fmt.Errorf("running as uid %d is disallowed", cred.Uid)
+	}
+	for _, g := range append([]uint32{cred.Gid}, cred.Groups...) {
+		if within(denied.gids, g) {
+			return nil, fmt.Errorf("running as gid %d is disallowed", g)
+		}
+	}
+	return cred, nil
+}
+
+// parseSignal reads "SIGHUP", "hup" or "1".
+func parseSignal(name string) (syscall.Signal, error) {
+	upper := strings.ToUpper(strings.TrimSpace(name))
+	if n, err := strconv.Atoi(upper); err == nil && n > 0 && n < 65 {
+		return syscall.Signal(n), nil
+	}
+	if !strings.HasPrefix(upper, "SIG") {
+		upper = "SIG" + upper
+	}
+	if sig := unix.SignalNum(upper); sig != 0 {
+		return sig, nil
+	}
+	return 0, fmt.Errorf("Unsupported signal: %s", name)
+}

@@ -1,0 +1,408 @@
+package rawexec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	"github.com/nomadlite/nomadlite/plugins/driver"
+	"github.com/nomadlite/nomadlite/plugins/keeper"
+)
+
+// taskState is what finds a task again; it travels in its handle.
+type taskState struct {
+	Pid       int
+	StartTime uint64
+	BootID    string
+	Cgroup    string
+	StartedAt int64 // unix nanoseconds
+}
+
+// task is one started task.
+type task struct {
+	config *driver.TaskConfig
+	state  taskState
+	cgroup cgroup
+	pidfd  *os.File // of our own child; nil for a recovered task
+
+	done chan struct{} // closed when it has ended
+	// Set before done is closed.
+	exit    keeper.Exit
+	endedAt time.Time
+
+	mu   sync.Mutex // guards last
+	last *sample    // of stats
+}
+
+func (t *task) process() keeper.Process {
+	return keeper.Process{Pid: t.state.Pid, StartTime: t.state.StartTime}
+}
+
+// launch starts a task.
+func launch(cfg *driver.TaskConfig, tc *taskConfig, denied deniedIDs) (*task, error) {
+	cred, err := credential(cfg.User, denied)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(cfg.AllocDir, cfg.Name)
+	path, err := lookUp(tc.Command, dir, cfg.Env["PATH"])
+	if err != nil {
+		return nil, err
+	}
+	if tc.WorkDir != "" {
+		dir = tc.WorkDir
+	}
+	files, err := openStreams(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll(files)
+	t := &task{config: cfg, done: make(chan struct{})}
+	t.cgroup, err = taskCgroup(cfg, tc)
+	if err != nil {
+		return nil, err
+	}
+	if r := cfg.Resources; r != nil {
+		t.cgroup.limit(r.MemoryMB<<20, r.MemoryMaxMB<<20, r.CPUShares)
+	}
+	attr := &syscall.ProcAttr{
+		Dir: dir, Env: environ(cfg.Env, tc.DeniedEnvvars),
+		Files: []uintptr{files[0].Fd(), files[1].Fd(), files[2].Fd()},
+		Sys:   &syscall.SysProcAttr{Setsid: true, Credential: cred},
+	}
+	if err := t.fork(path, append([]string{tc.Command}, tc.Args...), attr); err != nil {
+		t.cgroup.remove()
+		return nil, err
+	}
+	if tc.OOMScoreAdj > 0 {
+		_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", t.state.Pid), []byte(strconv.Itoa(tc.OOMScoreAdj)), 0)
+	}
+	return t, nil
+}
+
+// fork starts the program inside the task's cgroup.
+func (t *task) fork(path string, argv []string, attr *syscall.ProcAttr) error {
+	pidfd := -1
+	attr.Sys.PidFD = &pidfd
+	if t.cgroup.dir != "" && unified() {
+		dir, err := os.Open(t.cgroup.dir)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(dir.Fd())
+	} else if t.cgroup.dir != "" {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer t.cgroup.enter()()
+	}
+	pid, err := syscall.ForkExec(path, argv, attr)
+	if err != nil {
+		return &os.PathError{Op: "fork/exec", Path: path, Err: err}
+	}
+	proc, err := keeper.Identify(pid)
+	if err != nil {
+		proc.Pid = pid
+	}
+	t.state = taskState{
+		Pid: pid, StartTime: proc.StartTime, BootID: keeper.BootID(), Cgroup: t.cgroup.dir, StartedAt: time.Now().UnixNano(),
+	}
+	if pidfd >= 0 && unix.SetNonblock(pidfd, true) == nil {
+		t.pidfd = os.NewFile(uintptr(pidfd), "pidfd of "+strconv.Itoa(pid))
+	}
+	return nil
+}
+
+// taskCgroup is the task's own group, or the one that its config names.
+func taskCgroup(cfg *driver.TaskConfig, tc *taskConfig) (cgroup, error) {
+	if o := tc.CgroupV2Override; o != "" && unified() {
+		if !filepath.IsAbs(o) {
+			o = filepath.Join(cgroupRoot, o)
+		}
+		g := openCgroup(o)
+		if g.dir == "" {
+			return cgroup{}, fmt.Errorf("cgroup_v2_override: %q is not below %s", o, cgroupRoot)
+		}
+		g.made = false
+		return g, nil
+	}
+	for _, m := range tc.CgroupV1Override {
+		if path := m["freezer"]; path != "" && !unified() {
+			g := openCgroup(filepath.Join(cgroupRoot, "freezer", path))
+			g.made = false
+			return g, nil
+		}
+	}
+	return newCgroup(cfg.ID), nil
+}
+
+// lookUp finds the program: below the task's directory, by absolute path, or
+// in the PATH, in this order (reference driver-plugin.md 9).
+func lookUp(command, taskDir, path string) (string, error) {
+	candidates := []string{filepath.Join(taskDir, "local", command), filepath.Join(taskDir, command)}
+	if filepath.IsAbs(command) {
+		candidates = []string{command, candidates[0], candidates[1]}
+	}
+	if !strings.Contains(command, "/") {
+		if path == "" {
+			path = os.Getenv("PATH")
+		}
+		for _, dir := range filepath.SplitList(path) {
+			if filepath.IsAbs(dir) {
+				candidates = append(candidates, filepath.Join(dir, command))
+			}
+		}
+	}
+	for _, c := range candidates {
+		info, err := os.Stat(c)
+		if err != nil || info.IsDir() {
+			continue
+		}
+		if info.Mode()&0o111 == 0 {
+			if strings.HasPrefix(c, taskDir+"/") {
+				_ = os.Chmod(c, info.Mode()|0o555)
+				return c, nil
+			}
+			return "", fmt.Errorf("cannot run %q: permission denied, %s is not executable", command, c)
+		}
+		return c, nil
+	}
+	return "", fmt.Errorf("cannot run %q: no such program below the task's directory, as a path, or in PATH %q", command, path)
+}
+
+// environ is the environment without what is denied, in a stable order.
+func environ(env map[string]string, denied []string) []string {
+	out := make([]string, 0, len(env))
+next:
+	for k, v := range env {
+		for _, pattern := range denied {
+			if ok, _ := filepath.Match(pattern, k); ok {
+				continue next
+			}
+		}
+		out = append(out, k+"="+v)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// openStreams opens input from nowhere, and the two outputs. The host holds
+// FIFOs open at their other end, so that this does not wait.
+func openStreams(cfg *driver.TaskConfig) ([]*os.File, error) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, err
+	}
+	files := []*os.File{null}
+	for _, path := range []string{cfg.StdoutPath, cfg.StderrPath} {
+		if path == "" {
+			path = os.DevNull
+		}
+		f, err := openOutput(path)
+		if err != nil {
+			closeAll(files)
+			return nil, fmt.Errorf("cannot open the task's output: %w", err)
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// openOutput opens without waiting, then gives the task a file that blocks as
+// programs expect.
+func openOutput(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_APPEND, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	if err := unix.SetNonblock(fd, false); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// reapChild waits for our own child.
+func (t *task) reapChild() {
+	if t.pidfd != nil {
+		keeper.AwaitPidfd(t.pidfd)
+		t.pidfd.Close()
+	}
+	var ws syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(t.state.Pid, &ws, 0, nil)
+		if !errors.Is(err, syscall.EINTR) {
+			if err == nil {
+				t.exit = keeper.ExitOf(ws)
+			}
+			break
+		}
+	}
+	t.ended()
+}
+
+// reapOrphan waits for a task that an earlier process started, and learns its
+// exit from the keeper, else from the kernel.
+func (t *task) reapOrphan(k *keeper.Client, log hclog.Logger) {
+	defer t.ended()
+	pidfd, err := keeper.OpenPidfd(t.process())
+	if err == nil {
+		keeper.AwaitPidfd(pidfd)
+		defer pidfd.Close()
+	}
+	if k != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		exit, err := k.Wait(ctx, t.process())
+		if err != nil {
+			log.Warn("cannot ask the keeper how a task ended", "task", t.config.ID, "error", err)
+		}
+		if exit.Known {
+			t.exit = exit
+			return
+		}
+	}
+	if pidfd != nil {
+		t.exit = keeper.PidfdExit(pidfd)
+	}
+}
+
+func (t *task) ended() {
+	t.endedAt = time.Now()
+	close(t.done)
+}
+
+func (t *task) running() bool {
+	select {
+	case <-t.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// result is how the task ended; call it after done.
+func (t *task) result() *driver.ExitResult {
+	if !t.exit.Known {
+		return &driver.ExitResult{ExitCode: 1, Err: errors.New("the task ended while nobody watched it: its exit code is unknown")}
+	}
+	return &driver.ExitResult{ExitCode: int32(t.exit.Code), Signal: int32(t.exit.Signal), OOMKilled: t.cgroup.oomKilled()}
+}
+
+func (t *task) status() *driver.TaskStatus {
+	s := &driver.TaskStatus{
+		ID: t.config.ID, Name: t.config.Name, State: driver.TaskRunning, StartedAt: time.Unix(0, t.state.StartedAt),
+		Attributes: map[string]string{"pid": strconv.Itoa(t.state.Pid)},
+	}
+	if !t.running() {
+		s.State, s.CompletedAt, s.Result = driver.TaskExited, t.endedAt, t.result()
+	}
+	return s
+}
+
+// signal sends a signal to the task's first process, if it is still the one.
+func (t *task) signal(sig syscall.Signal) error {
+	if !t.running() {
+		return nil
+	}
+	if !t.process().Alive() {
+		return nil
+	}
+	if err := syscall.Kill(t.state.Pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	return nil
+}
+
+// stop asks the task to end, and after the timeout kills it; then whatever it
+// left behind is killed too.
+func (t *task) stop(ctx context.Context, timeout time.Duration, name string) error {
+	sig := syscall.SIGINT
+	if name != "" {
+		var err error
+		if sig, err = parseSignal(name); err != nil {
+			return err
+		}
+	}
+	if timeout > 0 {
+		if err := t.signal(sig); err != nil {
+			return err
+		}
+		timer := time.NewTimer(timeout)
+		defer timer.Stop()
+		select {
+		case <-t.done:
+		case <-timer.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	t.killTree()
+	select {
+	case <-t.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// killTree kills every process of the task: its first one, its session's group
+// and the members of its cgroup; without a cgroup, all of its session.
+func (t *task) killTree() {
+	if t.running() && t.process().Alive() {
+		_ = syscall.Kill(-t.state.Pid, syscall.SIGKILL)
+		_ = syscall.Kill(t.state.Pid, syscall.SIGKILL)
+	}
+	if t.cgroup.dir != "" && t.cgroup.made {
+		t.cgroup.kill()
+		return
+	}
+	for _, pid := range sessionMembers(t.state.Pid) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// sessionMembers lists the processes of a session.
+func sessionMembers(session int) []int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var out []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if sid, err := unix.Getsid(pid); err == nil && sid == session {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// members lists the task's processes.
+func (t *task) members() []int {
+	if t.cgroup.dir != "" && t.cgroup.made {
+		return t.cgroup.procs()
+	}
+	return sessionMembers(t.state.Pid)
+}
