@@ -24,68 +24,79 @@ const maxFileSet = 100_000
 
 var errFSDisabled = errors.New("filesystem function disabled")
 
+// fileSystem is what the file functions see: paths start at base.
+type fileSystem struct{ base string }
+
+func (fsys fileSystem) resolve(name string) (string, error) {
+	name, err := expandHome(name)
+	if err == nil && !filepath.IsAbs(name) {
+		name = filepath.Join(fsys.base, name)
+	}
+	return name, err
+}
+
+func (fsys fileSystem) read(name string) ([]byte, error) {
+	full, err := fsys.resolve(name)
+	if err != nil {
+		return nil, err
+	}
+	return readFile(full)
+}
+
+// text is the file function.
+func (fsys fileSystem) text(name string) (string, error) {
+	content, err := fsys.read(name)
+	if err == nil && !utf8.Valid(content) {
+		err = fmt.Errorf("contents of %s are not valid UTF-8; use filebase64 for binary files", name)
+	}
+	return string(content), err
+}
+
+func (fsys fileSystem) base64(name string) (string, error) {
+	content, err := fsys.read(name)
+	return base64.StdEncoding.EncodeToString(content), err
+}
+
+func (fsys fileSystem) exists(args []cty.Value, _ cty.Type) (cty.Value, error) {
+	full, err := fsys.resolve(args[0].AsString())
+	if err != nil {
+		return cty.NilVal, err
+	}
+	info, err := os.Stat(full)
+	return cty.BoolVal(err == nil && info.Mode().IsRegular()), nil
+}
+
+func (fsys fileSystem) set(args []cty.Value, _ cty.Type) (cty.Value, error) {
+	full, err := fsys.resolve(args[0].AsString())
+	if err != nil {
+		return cty.NilVal, err
+	}
+	return fileSet(full, args[1].AsString())
+}
+
+func absolute(name string) (string, error) {
+	full, err := filepath.Abs(name)
+	return filepath.ToSlash(full), err
+}
+
 // fileFunctions are the functions that look at the file system. Where it is not
 // allowed they exist, and fail.
 func fileFunctions(cfg ParseConfig) map[string]function.Function {
-	base := cfg.BaseDir
-	resolve := func(name string) (string, error) {
-		name, err := expandHome(name)
-		if err == nil && !filepath.IsAbs(name) {
-			name = filepath.Join(base, name)
-		}
-		return name, err
-	}
-	read := func(name string) ([]byte, error) {
-		full, err := resolve(name)
-		if err != nil {
-			return nil, err
-		}
-		return readFile(full)
-	}
+	fsys := fileSystem{cfg.BaseDir}
+	path := function.Parameter{Name: "path", Type: cty.String}
 	table := map[string]function.Function{
-		"abspath": textFunc(func(s string) (string, error) {
-			full, err := filepath.Abs(s)
-			return filepath.ToSlash(full), err
-		}),
+		"abspath":    textFunc(absolute),
 		"basename":   textFunc(func(s string) (string, error) { return filepath.Base(s), nil }),
 		"dirname":    textFunc(func(s string) (string, error) { return filepath.Dir(s), nil }),
 		"pathexpand": textFunc(expandHome),
-		"file": textFunc(func(s string) (string, error) {
-			content, err := read(s)
-			if err == nil && !utf8.Valid(content) {
-				err = fmt.Errorf("contents of %s are not valid UTF-8; use filebase64 for binary files", s)
-			}
-			return string(content), err
-		}),
-		"filebase64": textFunc(func(s string) (string, error) {
-			content, err := read(s)
-			return base64.StdEncoding.EncodeToString(content), err
-		}),
+		"file":       textFunc(fsys.text),
+		"filebase64": textFunc(fsys.base64),
 		"fileexists": function.New(&function.Spec{
-			Params: []function.Parameter{{Name: "path", Type: cty.String}},
-			Type:   function.StaticReturnType(cty.Bool),
-			Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-				full, err := resolve(args[0].AsString())
-				if err != nil {
-					return cty.NilVal, err
-				}
-				info, err := os.Stat(full)
-				if err != nil {
-					return cty.False, nil
-				}
-				return cty.BoolVal(info.Mode().IsRegular()), nil
-			},
+			Params: []function.Parameter{path}, Type: function.StaticReturnType(cty.Bool), Impl: fsys.exists,
 		}),
 		"fileset": function.New(&function.Spec{
-			Params: []function.Parameter{{Name: "path", Type: cty.String}, {Name: "pattern", Type: cty.String}},
-			Type:   function.StaticReturnType(cty.Set(cty.String)),
-			Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-				full, err := resolve(args[0].AsString())
-				if err != nil {
-					return cty.NilVal, err
-				}
-				return fileSet(full, args[1].AsString())
-			},
+			Params: []function.Parameter{path, {Name: "pattern", Type: cty.String}},
+			Type:   function.StaticReturnType(cty.Set(cty.String)), Impl: fsys.set,
 		}),
 	}
 	if cfg.AllowFS {
