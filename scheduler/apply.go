@@ -58,26 +58,27 @@ func (p *pass) occupy(a *structs.Allocation, sign int64) {
 func (p *pass) placeGroup(gd *groupDecision, live []*structs.Allocation) []*structs.Allocation {
 	e := newEngine(p, gd, live)
 	defer e.close()
-	metric := e.survey(true)
-	out := &structs.PlanGroup{Group: gd.name, DeploymentID: gd.deploymentID, Resources: e.ask.resources, Metrics: metric}
+	out := &structs.PlanGroup{Group: gd.name, DeploymentID: gd.deploymentID, Resources: e.ask.resources, Metrics: e.survey(true)}
 	out.Placements = make([]structs.Placement, 0, len(gd.asks))
-	stuck := false // nothing fits that does not bring room of its own
+	pending := make([]*placeAsk, len(gd.asks))
 	for i := range gd.asks {
-		ask := &gd.asks[i]
-		if stuck && ask.stopPrevious == nil {
-			p.fail(gd.name, e)
-			continue
+		pending[i] = &gd.asks[i]
+	}
+	// What replaces an allocation may leave room behind, so those that did not
+	// fit before are tried again then.
+	for range maxRounds {
+		rest, freed := e.placeAll(pending, out)
+		pending = rest
+		if !freed || len(rest) == 0 {
+			break
 		}
-		placement, ok := e.place(ask, metric)
-		if !ok {
-			p.fail(gd.name, e)
-			stuck = stuck || ask.stopPrevious == nil
-			continue
-		}
-		out.Placements = append(out.Placements, placement)
-		if ask.stopPrevious != nil {
-			p.plan.Stops = append(p.plan.Stops, *ask.stopPrevious)
-			live = without(live, ask.previous)
+	}
+	for range pending {
+		p.fail(gd.name, e)
+	}
+	for i := range out.Placements {
+		if id := out.Placements[i].PreviousAlloc; id != "" {
+			live = slices.DeleteFunc(live, func(a *structs.Allocation) bool { return a.ID == id })
 		}
 	}
 	for i := range out.Placements {
@@ -91,8 +92,32 @@ func (p *pass) placeGroup(gd *groupDecision, live []*structs.Allocation) []*stru
 	return live
 }
 
-func without(list []*structs.Allocation, a *structs.Allocation) []*structs.Allocation {
-	return slices.DeleteFunc(list, func(b *structs.Allocation) bool { return a == b })
+// maxRounds bounds how often the asks that did not fit are tried again.
+const maxRounds = 16
+
+// placeAll places what fits and returns the rest. freed is set when a
+// placement came after one that did not fit and made room by what it replaced.
+func (e *engine) placeAll(asks []*placeAsk, out *structs.PlanGroup) (rest []*placeAsk, freed bool) {
+	stuck := false // nothing fits that does not bring room of its own
+	for _, ask := range asks {
+		if stuck && ask.stopPrevious == nil {
+			rest = append(rest, ask)
+			continue
+		}
+		placement, ok := e.place(ask, out.Metrics)
+		if !ok {
+			rest = append(rest, ask)
+			stuck = stuck || ask.stopPrevious == nil && !ask.pinned
+			continue
+		}
+		out.Placements = append(out.Placements, placement)
+		if ask.stopPrevious != nil {
+			e.plan.Stops = append(e.plan.Stops, *ask.stopPrevious)
+			freed = freed || len(rest) > 0
+			stuck = false
+		}
+	}
+	return rest, freed
 }
 
 // fail explains a placement that was not possible; the first of a group has

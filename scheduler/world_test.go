@@ -182,7 +182,7 @@ func (w *world) apply(p *structs.Plan) {
 	}
 	for _, c := range p.InPlace {
 		w.change(c.AllocID, func(a *structs.Allocation) {
-			if j := w.jobs[a.JobID]; j != nil && j.Version == c.JobVersion {
+			if j := w.jobs[a.JobID]; j != nil && j.Version == c.JobVersion && (a.Job.Version != j.Version || c.DeploymentID != "") {
 				if a.DeploymentID != c.DeploymentID {
 					a.DeploymentID, a.DeploymentStatus = c.DeploymentID, nil
 				}
