@@ -5,7 +5,6 @@ func nodeRoutes() []Route {
 		list("node.list", "/v1/nodes", capNode, ListUUID, "List nodes; resources and os add fields."),
 		read("node.read", "/v1/node/:id", capNode, "Read a node."),
 		read("node.allocations", "/v1/node/:id/allocations", capNode, "List the allocations of a node."),
-		write("node.drain", "/v1/node/:id/drain", capNodeEdit, "Start or end a drain."),
 		write("node.eligibility", "/v1/node/:id/eligibility", capNodeEdit, "Make a node eligible for placements or not."),
 		write("node.evaluate", "/v1/node/:id/evaluate", capNodeEdit, "Make evaluations of all jobs on a node."),
 		write("node.purge", "/v1/node/:id/purge", capNodeEdit, "Remove a node."),

@@ -49,6 +49,7 @@ PUT,POST     /v1/deployment/pause/:id                  ns:submit-job|pause-deplo
 PUT,POST     /v1/deployment/promote/:id                ns:submit-job|promote-deployment 501 cannot promote deployments: it is not in this build
 PUT,POST     /v1/deployment/unblock/:id                ns:submit-job|unblock-deployment 501 Nomad Enterprise only endpoint
 PUT,POST     /v1/deployment/allocation-health/:id      ns:submit-job|set-alloc-health-deployment 501 cannot set allocation health: it is not in this build
+PUT,POST     /v1/node/:id/drain                        node:write            501 cannot drain nodes: it is not in this build
 PUT,POST     /v1/node/pools                            node_pool:write       501 cannot change node pools: it is not in this build
 PUT,POST,DELETE /v1/node/pool/:name                    node_pool:write       501 cannot change node pools: it is not in this build
 PUT,POST     /v1/namespace                             management            501 cannot change namespaces: it is not in this build

@@ -37,7 +37,6 @@ type jobStarter interface {
 // nodeWriter changes nodes.
 type nodeWriter interface {
 	SetNodeEligibility(ctx context.Context, id, eligibility string) (*api.NodeUpdateResponse, error)
-	SetNodeDrain(ctx context.Context, req *api.NodeDrainRequest) (*api.NodeUpdateResponse, error)
 	EvaluateNode(ctx context.Context, id string) (*api.NodeUpdateResponse, error)
 	PurgeNode(ctx context.Context, id string) (*api.NodeUpdateResponse, error)
 }
@@ -108,7 +107,7 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"deployment.list": e.listDeployments, "deployment.read": e.readDeployment, "deployment.allocations": e.deploymentAllocs,
 
 		"node.list": e.listNodes, "node.read": e.readNode, "node.allocations": e.nodeAllocs,
-		"node.eligibility": e.nodeEligibility, "node.drain": e.drainNode,
+		"node.eligibility": e.nodeEligibility,
 		"node.evaluate": e.evaluateNode, "node.purge": e.purgeNode,
 		"nodePool.list": e.listNodePools, "nodePool.read": e.readNodePool,
 		"nodePool.nodes": e.nodePoolNodes, "nodePool.jobs": e.nodePoolJobs,

@@ -1,0 +1,154 @@
+package nomadlite
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/cronexpr"
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-version"
+
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// Config configures a server. Fields that are zero take the contract's
+// defaults (agent-config.md, the server block).
+type Config struct {
+	Region string // default "global"
+	Name   string // of the agent, without the region
+	// Dev keeps everything in memory.
+	Dev bool
+	// DataDir is the server's own directory; "" is allowed with Dev alone.
+	DataDir string
+	// RPCAddr is the advertised "host:port" of the internal port. It names the
+	// server among its peers.
+	RPCAddr string
+
+	NumSchedulers int // workers; 0 is one for each CPU
+
+	HeartbeatGrace         time.Duration
+	MinHeartbeatTTL        time.Duration
+	MaxHeartbeatsPerSecond float64
+
+	NodeGCThreshold       time.Duration
+	JobGCInterval         time.Duration
+	JobGCThreshold        time.Duration
+	EvalGCThreshold       time.Duration
+	BatchEvalGCThreshold  time.Duration
+	DeploymentGCThreshold time.Duration
+
+	JobDefaultPriority int
+	JobMaxPriority     int
+	JobMaxCount        int
+
+	RaftSnapshotThreshold uint64
+	RaftTrailingLogs      uint64
+	RaftSnapshotInterval  time.Duration
+
+	// ParseJob reads a job file for the parse route, without access to files.
+	// Nil makes the route answer 501.
+	ParseJob func(hcl, vars string, canonicalize bool) (*structs.Job, error)
+	Logger   hclog.Logger // nil logs nothing
+}
+
+// finish checks the configuration and fills in defaults.
+func (c *Config) finish() error {
+	if c.DataDir == "" && !c.Dev {
+		return errors.New("cannot start the server: it has no data directory; set data_dir")
+	}
+	if c.RPCAddr == "" {
+		return errors.New("cannot start the server: it has no advertised address")
+	}
+	if c.Logger == nil {
+		c.Logger = hclog.NewNullLogger()
+	}
+	c.Region = orDefault(c.Region, structs.DefaultRegion)
+	c.NumSchedulers = orDefault(c.NumSchedulers, runtime.GOMAXPROCS(0))
+	c.HeartbeatGrace = orDefault(c.HeartbeatGrace, 10*time.Second)
+	c.MinHeartbeatTTL = orDefault(c.MinHeartbeatTTL, 10*time.Second)
+	c.MaxHeartbeatsPerSecond = orDefault(c.MaxHeartbeatsPerSecond, 50)
+	c.NodeGCThreshold = orDefault(c.NodeGCThreshold, 24*time.Hour)
+	c.JobGCInterval = orDefault(c.JobGCInterval, 5*time.Minute)
+	c.JobGCThreshold = orDefault(c.JobGCThreshold, 4*time.Hour)
+	c.EvalGCThreshold = orDefault(c.EvalGCThreshold, time.Hour)
+	c.BatchEvalGCThreshold = orDefault(c.BatchEvalGCThreshold, 24*time.Hour)
+	c.DeploymentGCThreshold = orDefault(c.DeploymentGCThreshold, time.Hour)
+	c.JobDefaultPriority = orDefault(c.JobDefaultPriority, structs.DefaultPriority)
+	c.JobMaxPriority = orDefault(c.JobMaxPriority, structs.MaxPriority)
+	c.JobMaxCount = orDefault(c.JobMaxCount, 50_000)
+	c.RaftSnapshotThreshold = orDefault(c.RaftSnapshotThreshold, 100_000)
+	c.RaftTrailingLogs = orDefault(c.RaftTrailingLogs, 10_240)
+	c.RaftSnapshotInterval = orDefault(c.RaftSnapshotInterval, 2*time.Minute)
+	return nil
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Checks are the parts of job validation that need libraries: cron
+// expressions, versions and their constraints. Limits of 0 are not checked.
+func Checks(maxPriority, maxCount int) structs.Checks {
+	return structs.Checks{
+		Cron: func(spec string) error {
+			_, err := cronexpr.Parse(spec)
+			return err
+		},
+		Version: func(constraint string) error {
+			_, err := version.NewConstraint(constraint)
+			return err
+		},
+		Semver: func(constraint string) error {
+			_, err := version.NewConstraint(constraint)
+			return err
+		},
+		MaxPriority: maxPriority,
+		MaxCount:    maxCount,
+	}
+}
+
+// serverID reads the server's id from its data directory, or makes one and
+// writes it there.
+func serverID(dir string) (string, error) {
+	if dir == "" {
+		return newID(), nil
+	}
+	file := filepath.Join(dir, "node-id")
+	b, err := os.ReadFile(file)
+	if err == nil {
+		id := strings.TrimSpace(string(b))
+		if len(id) != 36 {
+			return "", fmt.Errorf("cannot use the server id in %q: %q is not a UUID; remove the file only if the server shall join as a new one", file, id)
+		}
+		return id, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("cannot read the server id: %w", err)
+	}
+	id := newID()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("cannot make the server's data directory: %w", err)
+	}
+	if err := os.WriteFile(file, []byte(id+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("cannot write the server id: %w", err)
+	}
+	return id, nil
+}
+
+// newID is a random UUID (version 4).
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails since Go 1.24
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

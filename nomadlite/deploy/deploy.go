@@ -1,0 +1,217 @@
+// Package deploy drives deployments to their end: it counts health, asks for
+// the next step of a rolling update, promotes canaries that may be promoted,
+// and settles what succeeded or failed. It decides with Decide, which is pure;
+// Watcher performs the decisions.
+//
+// It must not know Raft: commands go through the functions in Deps.
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/nomadlite/nomadlite/nomadlite/state"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// Texts of outcomes (runtime.md 10).
+const (
+	descSuccessful = "Deployment completed successfully"
+	descUnhealthy  = "Failed due to unhealthy allocations"
+	descDeadline   = "Failed due to progress deadline"
+	descStopped    = "Cancelled because job is stopped"
+)
+
+// Action is what a deployment needs next. The zero Action is nothing.
+type Action struct {
+	// Status ends the deployment when it is not "".
+	Status      string
+	Description string
+	// Promote promotes all canaries.
+	Promote bool
+	// Evaluate lets the scheduler take the next step.
+	Evaluate bool
+	// Revert asks for the newest stable version.
+	Revert bool
+	// After is when to look again without a change, 0 for never.
+	After time.Duration
+}
+
+// Decide says what a running deployment needs. Job is its job's newest
+// version, nil when it was purged; healthy is how many allocations were
+// healthy when the scheduler was last asked.
+func Decide(d *structs.Deployment, job *structs.Job, healthy int, now time.Time) Action {
+	if !d.Active() || d.Status == structs.DeploymentStatusPaused {
+		return Action{}
+	}
+	if job == nil || job.Stop || job.CreateIndex != d.JobCreateIndex {
+		return Action{Status: structs.DeploymentStatusCancelled, Description: descStopped}
+	}
+	c := count(d)
+	switch {
+	case c.complete:
+		return Action{Status: structs.DeploymentStatusSuccessful, Description: descSuccessful}
+	case c.hopeless:
+		return failed(descUnhealthy, c.autoRevert)
+	case c.deadline.IsZero():
+		return Action{Evaluate: c.healthy > healthy, Promote: c.promote}
+	case !c.deadline.After(now):
+		return failed(descDeadline, c.autoRevert)
+	}
+	return Action{Evaluate: c.healthy > healthy, Promote: c.promote, After: c.deadline.Sub(now)}
+}
+
+func failed(description string, revert bool) Action {
+	return Action{Status: structs.DeploymentStatusFailed, Description: description, Evaluate: true, Revert: revert}
+}
+
+// counts sums up the groups of a deployment.
+type counts struct {
+	healthy    int
+	complete   bool      // every group has all it wants, canaries promoted
+	hopeless   bool      // an unhealthy allocation and no deadline to wait for
+	promote    bool      // all canaries are healthy and may promote themselves
+	autoRevert bool      // of a group that is not complete
+	deadline   time.Time // the first of the incomplete groups that move
+}
+
+func count(d *structs.Deployment) counts {
+	c := counts{complete: true}
+	canaries, ready := 0, true
+	for _, g := range d.TaskGroups {
+		c.healthy += g.HealthyAllocs
+		waits := g.DesiredCanaries > 0 && !g.Promoted
+		if waits {
+			canaries++
+			ready = ready && g.AutoPromote && g.HealthyAllocs >= g.DesiredCanaries
+		}
+		if !waits && g.HealthyAllocs >= g.DesiredTotal {
+			continue
+		}
+		c.complete = false
+		c.autoRevert = c.autoRevert || g.AutoRevert
+		c.hopeless = c.hopeless || g.UnhealthyAllocs > 0 && g.ProgressDeadline == 0
+		waitsForOperator := waits && g.HealthyAllocs >= g.DesiredCanaries
+		if !waitsForOperator && !g.RequireProgressBy.IsZero() && (c.deadline.IsZero() || g.RequireProgressBy.Before(c.deadline)) {
+			c.deadline = g.RequireProgressBy
+		}
+	}
+	c.promote = canaries > 0 && ready
+	return c
+}
+
+// Deps is what a Watcher needs. The functions commit commands.
+type Deps struct {
+	Store    *state.Store
+	Settle   func(ctx context.Context, c *state.DeploymentStatus) error
+	Promote  func(ctx context.Context, c *state.DeploymentPromote) error
+	Evaluate func(ctx context.Context, evals []*structs.Evaluation) error
+	NewID    func() string
+	Logger   hclog.Logger
+}
+
+// Watcher watches the active deployments of a region.
+type Watcher struct {
+	deps Deps
+	// asked is how many allocations of a deployment were healthy when the
+	// scheduler was last asked; it belongs to Run.
+	asked map[string]int
+}
+
+// New returns a watcher.
+func New(d Deps) *Watcher { return &Watcher{deps: d} }
+
+// idle is how long a watcher without deadlines waits for a change.
+const idle = time.Hour
+
+// Run watches until ctx ends and returns nil then. It looks at everything
+// again whenever deployments change, so a lost notice costs nothing.
+func (w *Watcher) Run(ctx context.Context) error {
+	w.asked = map[string]int{}
+	watch := w.deps.Store.Watch(state.KeyTable(state.TableDeployments), state.KeyTable(state.TableJobs))
+	defer watch.Close()
+	timer := time.NewTimer(idle)
+	defer timer.Stop()
+	for {
+		timer.Reset(w.look(ctx, time.Now()))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-watch.C():
+		case <-timer.C:
+		}
+	}
+}
+
+// errorPause is how soon to look again after a command failed.
+const errorPause = time.Second
+
+// look acts on every active deployment and returns when to look again.
+func (w *Watcher) look(ctx context.Context, now time.Time) time.Duration {
+	snap := w.deps.Store.Snapshot()
+	next, active := idle, map[string]int{}
+	for d := range snap.Deployments() {
+		if !d.Active() {
+			continue
+		}
+		a := Decide(d, snap.Job(d.Namespace, d.JobID), w.asked[d.ID], now)
+		if err := w.perform(ctx, snap, d, a, now); err != nil {
+			w.deps.Logger.Warn("cannot move a deployment on; trying again", "deployment_id", d.ID, "error", err)
+			next = min(next, errorPause)
+			active[d.ID] = w.asked[d.ID]
+			continue
+		}
+		active[d.ID] = count(d).healthy
+		if a.After > 0 {
+			next = min(next, a.After)
+		}
+	}
+	w.asked = active
+	return next
+}
+
+func (w *Watcher) perform(ctx context.Context, snap *state.Snapshot, d *structs.Deployment, a Action, now time.Time) error {
+	var eval *structs.Evaluation
+	job := snap.Job(d.Namespace, d.JobID)
+	if job != nil && (a.Evaluate || a.Promote) {
+		eval = &structs.Evaluation{ID: w.deps.NewID(), Namespace: d.Namespace, JobID: d.JobID, Type: job.Type, Priority: job.Priority,
+			TriggeredBy: structs.EvalTriggerDeploymentWatcher, DeploymentID: d.ID, JobModifyIndex: job.JobModifyIndex,
+			Status: structs.EvalStatusPending, CreateTime: now.UnixNano(), ModifyTime: now.UnixNano()}
+	}
+	switch {
+	case a.Status != "":
+		cmd := &state.DeploymentStatus{Eval: eval, Now: now.UnixNano(), Update: &structs.DeploymentStatusUpdate{
+			DeploymentID: d.ID, Status: a.Status, StatusDescription: a.Description, UpdatedAt: now.UnixNano()}}
+		if a.Revert {
+			var suffix string
+			cmd.Job, suffix = revertTo(snap, d, job)
+			cmd.Update.StatusDescription += suffix
+		}
+		return w.deps.Settle(ctx, cmd)
+	case a.Promote:
+		return w.deps.Promote(ctx, &state.DeploymentPromote{DeploymentID: d.ID, Eval: eval, Now: now.UnixNano()})
+	case a.Evaluate:
+		return w.deps.Evaluate(ctx, []*structs.Evaluation{eval})
+	}
+	return nil
+}
+
+// revertTo is the newest stable version of a job before the deployment's, nil
+// when there is none or it is the same, with what the description says of it.
+func revertTo(snap *state.Snapshot, d *structs.Deployment, job *structs.Job) (*structs.Job, string) {
+	for _, v := range snap.JobVersions(d.Namespace, d.JobID) {
+		if !v.Stable || v.Version == d.JobVersion {
+			continue
+		}
+		if !structs.SpecChanged(v, job) {
+			return nil, fmt.Sprintf(" - not rolling back to stable job version %d as current job has same specification", v.Version)
+		}
+		back := v.Copy()
+		back.Stop, back.VersionTag = false, nil
+		return back, fmt.Sprintf(" - rolling back to job version %d", v.Version)
+	}
+	return nil, " - no stable job version to auto revert to"
+}

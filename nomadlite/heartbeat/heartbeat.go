@@ -1,0 +1,188 @@
+// Package heartbeat remembers until when each node counts as alive, and tells
+// of nodes that were not heard in time.
+//
+// The table lives in the leader's memory: a new leader gives every node time
+// to be heard. The leader's own pauses are no fault of the nodes and are added
+// to all deadlines. When many nodes fall silent together the fault is likely
+// on this side: the table then freezes and raises an alarm instead of moving
+// half of the cluster's work.
+package heartbeat
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/armon/go-metrics"
+	"github.com/hashicorp/go-hclog"
+)
+
+// Config configures a Table.
+type Config struct {
+	MinTTL       time.Duration // shortest time between heartbeats
+	Grace        time.Duration // added to the TTL before a node is missed
+	MaxPerSecond float64       // heartbeats of all nodes together
+	// FailoverTTL is what every known node has after a change of leader.
+	FailoverTTL time.Duration
+	Logger      hclog.Logger
+	// Missed takes a node for lost; a failed call is repeated.
+	Missed func(ctx context.Context, nodeID string) error
+}
+
+// Limits of the table's own behaviour.
+const (
+	// tick is how often deadlines are looked at; a tick that comes later than
+	// twice that means that this process stood still.
+	tick = 500 * time.Millisecond
+	// massShare of the nodes, at least massNodes, missed within one look
+	// freeze the table for freezeTime.
+	massShare  = 0.3
+	massNodes  = 3
+	freezeTime = time.Minute
+	// maxPerTick bounds how many nodes are given up in one look.
+	maxPerTick = 64
+)
+
+// Table holds the deadlines of the nodes.
+type Table struct {
+	cfg  Config
+	core *core
+	mu   sync.Mutex // guards core
+	now  func() time.Time
+}
+
+// New returns an empty table.
+func New(cfg Config) *Table {
+	if cfg.Logger == nil {
+		cfg.Logger = hclog.NewNullLogger()
+	}
+	return &Table{cfg: cfg, core: newCore(), now: time.Now}
+}
+
+// Beat records that a node was heard, and returns when it should be heard
+// again.
+func (t *Table) Beat(nodeID string) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ttl := t.cfg.ttl(len(t.core.deadlines), rand.Float64())
+	t.core.deadlines[nodeID] = t.now().Add(ttl + t.cfg.Grace)
+	return ttl
+}
+
+// Forget drops a node that is no longer expected.
+func (t *Table) Forget(nodeID string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.core.deadlines, nodeID)
+}
+
+// ttl spreads the heartbeats of n nodes over enough time; where in the random
+// part is x, 0 to 1.
+func (c Config) ttl(n int, x float64) time.Duration {
+	ttl := c.MinTTL
+	if c.MaxPerSecond > 0 {
+		ttl = max(ttl, time.Duration(float64(n)/c.MaxPerSecond*float64(time.Second)))
+	}
+	return ttl + time.Duration(x*float64(ttl)/4)
+}
+
+// Run watches the deadlines until ctx ends, beginning with the given nodes,
+// which all have FailoverTTL.
+func (t *Table) Run(ctx context.Context, known []string) error {
+	t.mu.Lock()
+	start := t.now()
+	fresh := newCore()
+	for id, deadline := range t.core.deadlines {
+		fresh.deadlines[id] = deadline
+	}
+	for _, id := range known {
+		if _, heard := fresh.deadlines[id]; !heard {
+			fresh.deadlines[id] = start.Add(max(t.cfg.FailoverTTL, t.cfg.MinTTL+t.cfg.Grace))
+		}
+	}
+	t.core = fresh
+	t.mu.Unlock()
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			t.look(ctx)
+		}
+	}
+}
+
+// look gives up the nodes whose time is over.
+func (t *Table) look(ctx context.Context) {
+	t.mu.Lock()
+	missed, alarm := t.core.step(t.now())
+	active := len(t.core.deadlines)
+	t.mu.Unlock()
+	metrics.SetGauge([]string{"heartbeat", "active"}, float32(active))
+	if alarm {
+		t.cfg.Logger.Error("many nodes fell silent at once; nodes are not taken for lost for a while: look at this server and its network", "silent", len(missed), "known", active, "for", freezeTime)
+		return
+	}
+	for _, id := range missed {
+		t.cfg.Logger.Warn("node TTL expired", "node_id", id)
+		metrics.IncrCounter([]string{"heartbeat", "invalidate"}, 1)
+		if err := t.cfg.Missed(ctx, id); err != nil {
+			t.cfg.Logger.Error("cannot mark a node as lost; trying again", "node_id", id, "error", err)
+			t.core.restore(&t.mu, id, t.now())
+		}
+	}
+}
+
+// core is the table without clock and locks.
+type core struct {
+	deadlines map[string]time.Time
+	last      time.Time // of the last step, zero before the first
+	frozen    time.Time // no node is missed before
+}
+
+func newCore() *core { return &core{deadlines: map[string]time.Time{}} }
+
+func (c *core) restore(mu *sync.Mutex, id string, now time.Time) {
+	mu.Lock()
+	defer mu.Unlock()
+	if _, heard := c.deadlines[id]; !heard {
+		c.deadlines[id] = now
+	}
+}
+
+// step returns the nodes whose deadline has passed, at most maxPerTick, and
+// drops them. With alarm they are too many to be believed and are kept.
+func (c *core) step(now time.Time) (missed []string, alarm bool) {
+	if stall := now.Sub(c.last) - 2*tick; !c.last.IsZero() && stall > 0 {
+		for id, d := range c.deadlines {
+			c.deadlines[id] = d.Add(stall)
+		}
+	}
+	c.last = now
+	if now.Before(c.frozen) {
+		return nil, false
+	}
+	for id, d := range c.deadlines {
+		if !d.After(now) {
+			missed = append(missed, id)
+		}
+	}
+	if c.frozen.IsZero() && len(missed) >= massNodes && float64(len(missed)) >= massShare*float64(len(c.deadlines)) {
+		c.frozen = now.Add(freezeTime)
+		return missed, true
+	}
+	if len(missed) == 0 {
+		c.frozen = time.Time{}
+		return nil, false
+	}
+	slices.Sort(missed)
+	missed = missed[:min(len(missed), maxPerTick)]
+	for _, id := range missed {
+		delete(c.deadlines, id)
+	}
+	return missed, false
+}

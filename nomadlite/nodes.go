@@ -1,0 +1,227 @@
+package nomadlite
+
+import (
+	"context"
+	"crypto/subtle"
+	"slices"
+	"time"
+
+	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/nomadlite/fsm"
+	"github.com/nomadlite/nomadlite/nomadlite/state"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+var _ api.Servers = (*Server)(nil)
+
+// Register adds a node or replaces what is known of it. A node that registers
+// is ready: what it cannot do yet, its drivers say.
+func (s *Server) Register(ctx context.Context, node *structs.Node) (*api.NodeRegisterResponse, error) {
+	if err := checkNode(node); err != nil {
+		return nil, err
+	}
+	if err := s.awaitLeader(ctx); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	n := *node
+	n.NodePool = orDefault(n.NodePool, structs.NodePoolDefault)
+	if n.Status == "" || n.Status == structs.NodeStatusInit {
+		n.Status = structs.NodeStatusReady
+	}
+	n.ComputeClass()
+	cmd := &state.NodeRegister{Node: &n, Now: now.UnixNano()}
+	snap := s.store.Snapshot()
+	old := snap.Node(n.ID)
+	switch {
+	case old == nil:
+		cmd.Evals = systemEvals(snap, &n, now)
+	case !sameSecret(old, n.SecretID):
+		return nil, errWrongSecret(n.ID)
+	case old.Status != n.Status:
+		cmd.Event = nodeEvent(structs.NodeEventSubsystemCluster, "Node re-registered", now)
+		cmd.Evals = nodeEvals(snap, &n, now)
+	}
+	_, index, err := s.apply(ctx, fsm.NodeRegister, cmd)
+	if err != nil {
+		return nil, err
+	}
+	return s.heard(n.ID, index), nil
+}
+
+func checkNode(n *structs.Node) error {
+	switch {
+	case n == nil:
+		return structs.Errorf(structs.Invalid, "cannot register a node: it is missing")
+	case len(n.ID) != 36:
+		return structs.Errorf(structs.Invalid, "cannot register node %q: its id must be a UUID", n.ID)
+	case n.SecretID == "":
+		return structs.Errorf(structs.Invalid, "cannot register node %s: it has no secret", n.ID)
+	case n.Name == "" || n.Datacenter == "":
+		return structs.Errorf(structs.Invalid, "cannot register node %s: it needs a name and a datacenter", n.ID)
+	}
+	return nil
+}
+
+func sameSecret(n *structs.Node, secret string) bool {
+	return subtle.ConstantTimeCompare([]byte(n.SecretID), []byte(secret)) == 1
+}
+
+func errWrongSecret(id string) error {
+	return structs.Errorf(structs.Denied, "node %s is registered with another secret: its data directory was copied or replaced; remove the client's state there to join as a new node", id)
+}
+
+// node finds a registered node and checks its secret.
+func (s *Server) node(snap *state.Snapshot, id, secret string) (*structs.Node, error) {
+	n := snap.Node(id)
+	switch {
+	case n == nil:
+		return nil, structs.Errorf(structs.NotFound, "node %q is not registered: register it first", id)
+	case !sameSecret(n, secret):
+		return nil, errWrongSecret(id)
+	}
+	return n, nil
+}
+
+// heard resets the time to live of a node.
+func (s *Server) heard(id string, index uint64) *api.NodeRegisterResponse {
+	return &api.NodeRegisterResponse{HeartbeatTTL: s.loops.heartbeat.Beat(id), Index: index, Servers: []string{s.cfg.RPCAddr}}
+}
+
+// Heartbeat keeps a node alive. One that was taken for lost is ready again.
+func (s *Server) Heartbeat(ctx context.Context, beat api.NodeHeartbeat) (*api.NodeRegisterResponse, error) {
+	if err := s.awaitLeader(ctx); err != nil {
+		return nil, err
+	}
+	snap := s.store.Snapshot()
+	n, err := s.node(snap, beat.NodeID, beat.SecretID)
+	if err != nil {
+		return nil, err
+	}
+	index := n.ModifyIndex
+	if n.Status != structs.NodeStatusReady {
+		now := time.Now()
+		_, index, err = s.apply(ctx, fsm.NodeStatus, &state.NodeStatus{
+			NodeID: n.ID, Status: structs.NodeStatusReady, Now: now.UnixNano(), Evals: nodeEvals(snap, n, now),
+			Event: nodeEvent(structs.NodeEventSubsystemHeartbeat, "Node reregistered by heartbeat", now),
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return s.heard(n.ID, index), nil
+}
+
+// Allocs returns what the servers changed about a node's allocations since an
+// index, waiting for a change. What the node reported itself is no change.
+func (s *Server) Allocs(ctx context.Context, req api.NodeAllocsRequest) (*api.NodeAllocsResponse, error) {
+	snap := s.store.Snapshot()
+	if _, err := s.node(snap, req.NodeID, req.SecretID); err != nil {
+		return nil, err
+	}
+	num, _ := snap.NodeNum(req.NodeID)
+	if req.Since == 0 || snap.DeletedIndex(state.TableAllocs) > req.Since {
+		return allAllocs(snap, req.NodeID), nil
+	}
+	wait := min(orDefault(req.Wait, api.DefaultWait), api.MaxWait)
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	out := &api.NodeAllocsResponse{}
+	seen := req.Since // rows up to this index have been looked at
+	err := s.store.Block(ctx, req.Since, []state.Key{state.KeyNodeAllocs(req.NodeID)}, func(snap *state.Snapshot) uint64 {
+		changed := req.Since
+		for row := range snap.NodeAllocs(num) {
+			if row.ModifyIndex > seen && row.AllocModifyIndex > req.Since {
+				changed = max(changed, row.AllocModifyIndex)
+				out.Allocs = append(out.Allocs, snap.AllocByNumber(row.Number))
+			}
+		}
+		out.Index = max(req.Since, snap.Index())
+		seen = out.Index
+		if snap.DeletedIndex(state.TableAllocs) > req.Since {
+			out = allAllocs(snap, req.NodeID)
+			changed = out.Index
+		}
+		return changed
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// allAllocs is the whole list of a node's allocations.
+func allAllocs(snap *state.Snapshot, nodeID string) *api.NodeAllocsResponse {
+	return &api.NodeAllocsResponse{Index: snap.Index(), Full: true, Allocs: slices.Collect(snap.AllocsByNode(nodeID))}
+}
+
+// UpdateAllocs commits what a node reports of its allocations, with the
+// evaluations that follow from it. Raft groups what comes at the same time.
+func (s *Server) UpdateAllocs(ctx context.Context, req api.NodeAllocUpdateRequest) error {
+	if err := s.awaitLeader(ctx); err != nil {
+		return err
+	}
+	snap := s.store.Snapshot()
+	if _, err := s.node(snap, req.NodeID, req.SecretID); err != nil {
+		return err
+	}
+	now := time.Now().UnixNano()
+	_, _, err := s.apply(ctx, fsm.AllocUpdate, &state.AllocUpdate{NodeID: req.NodeID, Updates: req.Updates, Evals: updateEvals(snap, req.Updates, now), Now: now})
+	return err
+}
+
+// updateEvals are the evaluations that follow from updates: of jobs with an
+// allocation that failed or came back, one each.
+func updateEvals(snap *state.Snapshot, updates []*structs.AllocUpdate, now int64) []*structs.Evaluation {
+	var evals []*structs.Evaluation
+	seen := map[state.JobKey]bool{}
+	for _, u := range updates {
+		if u == nil {
+			continue
+		}
+		a := snap.Alloc(u.AllocID)
+		if a == nil || a.ServerTerminal() || a.ClientTerminal() {
+			continue
+		}
+		trigger := ""
+		switch {
+		case u.ClientStatus == structs.AllocClientStatusFailed && a.FollowupEvalID == "":
+			trigger = structs.EvalTriggerRetryFailedAlloc
+		case a.ClientStatus == structs.AllocClientStatusUnknown && u.ClientStatus != structs.AllocClientStatusUnknown:
+			trigger = structs.EvalTriggerReconnect
+		}
+		key := state.JobKey{Namespace: a.Namespace, ID: a.JobID}
+		job := snap.Job(a.Namespace, a.JobID)
+		if trigger == "" || seen[key] || job == nil || job.Stop {
+			continue
+		}
+		seen[key] = true
+		evals = append(evals, newEval(job, trigger, now))
+	}
+	return evals
+}
+
+// missed takes a node for lost whose heartbeats stopped: it is disconnected
+// when one of its allocations may wait for it, else down.
+func (s *Server) missed(ctx context.Context, id string) error {
+	snap := s.store.Snapshot()
+	n := snap.Node(id)
+	if n == nil || n.Status == structs.NodeStatusDown {
+		return nil
+	}
+	status := structs.NodeStatusDown
+	for a := range snap.AllocsByNode(id) {
+		if g := a.Job.LookupGroup(a.TaskGroup); !a.Terminal() && g != nil && g.Disconnect != nil && structs.Val(g.Disconnect.LostAfter) > 0 {
+			status = structs.NodeStatusDisconnected
+		}
+	}
+	if n.Status == status {
+		return nil
+	}
+	now := time.Now()
+	_, _, err := s.apply(ctx, fsm.NodeStatus, &state.NodeStatus{
+		NodeID: id, Status: status, Now: now.UnixNano(), Evals: nodeEvals(snap, n, now),
+		Event: nodeEvent(structs.NodeEventSubsystemHeartbeat, "Node heartbeat missed", now),
+	})
+	return err
+}

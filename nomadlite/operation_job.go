@@ -1,0 +1,280 @@
+package nomadlite
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/cronexpr"
+
+	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/nomadlite/fsm"
+	"github.com/nomadlite/nomadlite/nomadlite/state"
+	"github.com/nomadlite/nomadlite/nomadlite/worker"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// PlanJob says what RegisterJob would do, on a snapshot.
+func (s *Server) PlanJob(ctx context.Context, req *api.JobPlanRequest) (*api.JobPlanResponse, error) {
+	job := req.Job
+	if err := s.setRegion(job, req.Region); err != nil {
+		return nil, err
+	}
+	warnings, err := s.CheckJob(job)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.ReadBarrier(ctx); err != nil {
+		return nil, err
+	}
+	snap := s.store.Snapshot()
+	if err := s.checkNamespace(snap, job.Namespace); err != nil {
+		return nil, err
+	}
+	out := &api.JobPlanResponse{Warnings: structs.FormatWarnings(warnings), CreatedEvals: []*structs.Evaluation{}, Annotations: &structs.PlanAnnotations{}}
+	old := snap.Job(job.Namespace, job.ID)
+	if old != nil {
+		if err := checkTransition(old, job); err != nil {
+			return nil, err
+		}
+		out.JobModifyIndex = old.JobModifyIndex
+	}
+	now := time.Now()
+	if isParent(job) {
+		out.NextPeriodicLaunch = nextLaunch(job, now)
+	} else if err := dryRun(snap, job, now, out); err != nil {
+		return nil, err
+	}
+	if req.Diff {
+		out.Diff = structs.DiffJobs(old, job)
+		out.Diff.Annotate(old, job, out.Annotations)
+	}
+	return out, nil
+}
+
+// dryRun fills in what the scheduler would decide.
+func dryRun(snap *state.Snapshot, job *structs.Job, now time.Time, out *api.JobPlanResponse) error {
+	result, err := worker.DryRun(snap, job, now)
+	if err != nil {
+		return err
+	}
+	out.Annotations = result.Plan.Annotations
+	out.FailedTGAllocs = result.Plan.Eval.FailedTGAllocs
+	eval := *result.Plan.Eval
+	out.CreatedEvals = append([]*structs.Evaluation{&eval}, result.Plan.NewEvals...)
+	return nil
+}
+
+// nextLaunch is when a periodic job starts next, the zero time for never.
+func nextLaunch(job *structs.Job, now time.Time) time.Time {
+	if job.Periodic == nil || job.Periodic.Enabled != nil && !*job.Periodic.Enabled {
+		return time.Time{}
+	}
+	zone, err := time.LoadLocation(job.Periodic.TimeZone)
+	if err != nil {
+		return time.Time{}
+	}
+	next := time.Time{}
+	for _, spec := range job.Periodic.All() {
+		cron, err := cronexpr.Parse(spec)
+		if err != nil {
+			continue
+		}
+		if at := cron.Next(now.In(zone)); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	return next
+}
+
+// StopJob stops a job, or removes it with Purge. Stopping what does not exist
+// is no error: the answer is empty.
+func (s *Server) StopJob(ctx context.Context, ns, id string, opts api.StopOptions) (*api.JobDeregisterResponse, error) {
+	if err := s.awaitLeader(ctx); err != nil {
+		return nil, err
+	}
+	snap := s.store.Snapshot()
+	job := snap.Job(ns, id)
+	if job == nil {
+		return &api.JobDeregisterResponse{}, nil
+	}
+	now := time.Now().UnixNano()
+	if opts.NoShutdownDelay {
+		if err := s.transition(ctx, snap, job, now, structs.DesiredTransition{NoShutdownDelay: structs.Ptr(true)}); err != nil {
+			return nil, err
+		}
+	}
+	cmd := &state.JobDeregister{Namespace: ns, JobID: id, Purge: opts.Purge, Now: now}
+	if !isParent(job) {
+		cmd.Eval = newEval(job, structs.EvalTriggerJobDeregister, now)
+		if opts.EvalPriority > 0 {
+			cmd.Eval.Priority = opts.EvalPriority
+		}
+	}
+	value, index, err := s.apply(ctx, fsm.JobDeregister, cmd)
+	if structs.KindOf(err) == structs.NotFound {
+		return &api.JobDeregisterResponse{}, nil
+	}
+	done, err := registerResponse(value, index, nil, err)
+	if err != nil {
+		return nil, err
+	}
+	return &api.JobDeregisterResponse{EvalID: done.EvalID, EvalCreateIndex: done.EvalCreateIndex, JobModifyIndex: done.JobModifyIndex, ResponseMeta: done.ResponseMeta}, nil
+}
+
+// transition sets a desired transition on all live allocations of a job.
+func (s *Server) transition(ctx context.Context, snap *state.Snapshot, job *structs.Job, now int64, want structs.DesiredTransition) error {
+	cmd := &state.AllocTransition{Transitions: map[string]*structs.DesiredTransition{}, Now: now}
+	for a := range snap.AllocsByJob(job.Namespace, job.ID, false) {
+		if !a.Terminal() {
+			cmd.Transitions[a.ID] = &want
+		}
+	}
+	if len(cmd.Transitions) == 0 {
+		return nil
+	}
+	_, _, err := s.apply(ctx, fsm.AllocTransition, cmd)
+	return err
+}
+
+// EvaluateJob makes an evaluation of a job; with forceReschedule its failed
+// allocations are placed again at once.
+func (s *Server) EvaluateJob(ctx context.Context, ns, id string, forceReschedule bool) (*api.JobRegisterResponse, error) {
+	if err := s.awaitLeader(ctx); err != nil {
+		return nil, err
+	}
+	snap := s.store.Snapshot()
+	job := snap.Job(ns, id)
+	switch {
+	case job == nil:
+		return nil, structs.Errorf(structs.Internal, "job not found")
+	case job.Periodic != nil:
+		return nil, structs.Errorf(structs.Internal, "can't evaluate periodic job")
+	case isParent(job):
+		return nil, structs.Errorf(structs.Internal, "can't evaluate parameterized job")
+	}
+	now := time.Now().UnixNano()
+	eval := newEval(job, structs.EvalTriggerJobRegister, now)
+	cmd := &state.AllocTransition{Transitions: map[string]*structs.DesiredTransition{}, Evals: []*structs.Evaluation{eval}, Now: now}
+	if forceReschedule {
+		for a := range snap.AllocsByJob(ns, id, false) {
+			if a.ClientStatus == structs.AllocClientStatusFailed && !a.ServerTerminal() && a.NextAllocation == "" {
+				cmd.Transitions[a.ID] = &structs.DesiredTransition{ForceReschedule: structs.Ptr(true)}
+			}
+		}
+	}
+	_, index, err := s.apply(ctx, fsm.AllocTransition, cmd)
+	if err != nil {
+		return nil, err
+	}
+	return &api.JobRegisterResponse{EvalID: eval.ID, EvalCreateIndex: index, JobModifyIndex: job.JobModifyIndex, ResponseMeta: api.ResponseMeta{Index: index}}, nil
+}
+
+// RevertJob registers an earlier version of a job as a new one.
+func (s *Server) RevertJob(ctx context.Context, ns string, req *api.JobRevertRequest) (*api.JobRegisterResponse, error) {
+	if err := s.awaitLeader(ctx); err != nil {
+		return nil, err
+	}
+	snap := s.store.Snapshot()
+	now := snap.Job(ns, req.JobID)
+	switch {
+	case now == nil:
+		return nil, structs.Errorf(structs.Internal, "job %q not found", req.JobID)
+	case req.JobVersion == now.Version:
+		return nil, structs.Errorf(structs.Internal, "can't revert to current version")
+	case req.EnforcePriorVersion != nil && *req.EnforcePriorVersion != now.Version:
+		return nil, structs.Errorf(structs.Internal, "Current job has version %d; enforcing version %d", now.Version, *req.EnforcePriorVersion)
+	}
+	old := snap.JobVersion(ns, req.JobID, req.JobVersion)
+	if old == nil {
+		return nil, structs.Errorf(structs.Internal, "job %q in namespace %q at version %d not found", req.JobID, ns, req.JobVersion)
+	}
+	job := old.Copy()
+	job.Stop, job.VersionTag = false, nil
+	return s.RegisterJob(ctx, &api.JobRegisterRequest{Job: job, EnforceIndex: true, JobModifyIndex: now.JobModifyIndex,
+		Submission: snap.JobSubmission(ns, req.JobID, req.JobVersion)})
+}
+
+// SetJobStability marks a version as stable or not.
+func (s *Server) SetJobStability(ctx context.Context, ns string, req *api.JobStabilityRequest) (index uint64, err error) {
+	_, index, err = s.apply(ctx, fsm.JobStability, &state.JobStability{Namespace: ns, JobID: req.JobID, Version: req.JobVersion, Stable: req.Stable})
+	return index, err
+}
+
+// ScaleJob changes the count of a group. A request without a count changes
+// nothing.
+func (s *Server) ScaleJob(ctx context.Context, ns, id string, req *api.ScalingRequest) (*api.JobRegisterResponse, error) {
+	if err := s.awaitLeader(ctx); err != nil {
+		return nil, err
+	}
+	snap := s.store.Snapshot()
+	if err := admitted(snap); err != nil {
+		return nil, err
+	}
+	job := snap.Job(ns, id)
+	if job == nil {
+		return nil, structs.Errorf(structs.NotFound, "job %q not found", id)
+	}
+	if req.Count == nil {
+		return &api.JobRegisterResponse{JobModifyIndex: job.JobModifyIndex, ResponseMeta: api.ResponseMeta{Index: snap.Index()}}, nil
+	}
+	group, err := scalable(snap, job, req)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now().UnixNano()
+	cmd := &state.JobScale{Namespace: ns, JobID: id, Group: group, Count: int(*req.Count), EnforceIndex: req.JobModifyIndex != 0, JobModifyIndex: req.JobModifyIndex, Now: now}
+	if !isParent(job) {
+		cmd.Eval = newEval(job, structs.EvalTriggerScaling, now)
+	}
+	value, index, err := s.apply(ctx, fsm.JobScale, cmd)
+	return registerResponse(value, index, nil, err)
+}
+
+// scalable says which group a request scales, and refuses what must not be.
+func scalable(snap *state.Snapshot, job *structs.Job, req *api.ScalingRequest) (group string, err error) {
+	group = req.Target["Group"]
+	g, count := job.LookupGroup(group), *req.Count
+	switch {
+	case g == nil:
+		return "", structs.Errorf(structs.Invalid, "task group %q specified for scaling does not exist in job", group)
+	case count < 0:
+		return "", structs.Errorf(structs.Invalid, "scaling action count can't be negative")
+	case job.Type == structs.JobTypeSystem && count > 1:
+		return "", structs.Errorf(structs.Invalid, "system jobs can only be scaled between 0 and 1")
+	case g.Scaling != nil && g.Scaling.Min != nil && count < *g.Scaling.Min:
+		return "", structs.Errorf(structs.Invalid, "group count was less than scaling policy minimum: %d < %d", count, *g.Scaling.Min)
+	case g.Scaling != nil && g.Scaling.Max != nil && count > *g.Scaling.Max:
+		return "", structs.Errorf(structs.Invalid, "group count was greater than scaling policy maximum: %d > %d", count, *g.Scaling.Max)
+	}
+	if d := snap.LatestDeployment(job.Namespace, job.ID); d != nil && d.Active() && d.JobCreateIndex == job.CreateIndex {
+		return "", structs.Errorf(structs.Invalid, "job scaling blocked due to active deployment")
+	}
+	return group, nil
+}
+
+// StopAlloc stops an allocation; the scheduler places another in its stead.
+func (s *Server) StopAlloc(ctx context.Context, id string, noShutdownDelay, reschedule bool) (*api.AllocStopResponse, error) {
+	if err := s.awaitLeader(ctx); err != nil {
+		return nil, err
+	}
+	a := s.store.Snapshot().Alloc(id)
+	if a == nil || a.Job == nil {
+		return nil, structs.Errorf(structs.NotFound, "allocation not found")
+	}
+	now := time.Now().UnixNano()
+	want := &structs.DesiredTransition{Migrate: structs.Ptr(true)}
+	if noShutdownDelay {
+		want.NoShutdownDelay = structs.Ptr(true)
+	}
+	if reschedule {
+		want.Reschedule = structs.Ptr(true)
+	}
+	eval := newEval(a.Job, structs.EvalTriggerAllocStop, now)
+	_, index, err := s.apply(ctx, fsm.AllocTransition, &state.AllocTransition{
+		Transitions: map[string]*structs.DesiredTransition{id: want}, Evals: []*structs.Evaluation{eval}, Now: now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &api.AllocStopResponse{EvalID: eval.ID, Index: index}, nil
+}
