@@ -58,8 +58,7 @@ func (p *pass) occupy(a *structs.Allocation, sign int64) {
 func (p *pass) placeGroup(gd *groupDecision, live []*structs.Allocation) []*structs.Allocation {
 	e := newEngine(p, gd, live)
 	defer e.close()
-	out := &structs.PlanGroup{Group: gd.name, DeploymentID: gd.deploymentID, Resources: e.ask.resources, Metrics: e.survey(true)}
-	out.Placements = make([]structs.Placement, 0, len(gd.asks))
+	out := &placing{decision: gd, ask: e.ask, metric: e.survey(true), bySpeed: map[int64]*structs.PlanGroup{}}
 	pending := make([]*placeAsk, len(gd.asks))
 	for i := range gd.asks {
 		pending[i] = &gd.asks[i]
@@ -76,20 +75,46 @@ func (p *pass) placeGroup(gd *groupDecision, live []*structs.Allocation) []*stru
 	for range pending {
 		p.fail(gd.name, e)
 	}
-	for i := range out.Placements {
-		if id := out.Placements[i].PreviousAlloc; id != "" {
-			live = slices.DeleteFunc(live, func(a *structs.Allocation) bool { return a.ID == id })
+	replaced := map[string]bool{}
+	for _, g := range out.groups {
+		for i := range g.Placements {
+			replaced[g.Placements[i].PreviousAlloc] = true
+			p.placements = append(p.placements, placedOn{g.Placements[i].Node, gd.name})
 		}
 	}
-	for i := range out.Placements {
-		p.placements = append(p.placements, placedOn{out.Placements[i].Node, gd.name})
+	p.placed += out.count
+	p.queued[gd.name] = len(pending)
+	p.plan.Groups = append(p.plan.Groups, out.groups...)
+	return slices.DeleteFunc(live, func(a *structs.Allocation) bool { return replaced[a.ID] })
+}
+
+// placing collects the placements of a group. Those on nodes whose cores have
+// another speed get other resources, and so a plan group of their own.
+type placing struct {
+	decision *groupDecision
+	ask      *groupAsk
+	metric   *structs.AllocMetric
+	groups   []*structs.PlanGroup
+	bySpeed  map[int64]*structs.PlanGroup
+	count    int
+}
+
+func (o *placing) add(n *structs.Node, placement structs.Placement) {
+	speed := int64(0)
+	if o.ask.special.count > 0 {
+		speed = coreShares(n)
 	}
-	p.placed += len(out.Placements)
-	p.queued[gd.name] = len(gd.asks) - len(out.Placements)
-	if len(out.Placements) > 0 {
-		p.plan.Groups = append(p.plan.Groups, out)
+	g := o.bySpeed[speed]
+	if g == nil {
+		g = &structs.PlanGroup{Group: o.decision.name, DeploymentID: o.decision.deploymentID, Resources: o.ask.resourcesOn(speed), Metrics: o.metric}
+		if speed == 0 {
+			g.Placements = make([]structs.Placement, 0, len(o.decision.asks))
+		}
+		o.bySpeed[speed] = g
+		o.groups = append(o.groups, g)
 	}
-	return live
+	g.Placements = append(g.Placements, placement)
+	o.count++
 }
 
 // maxRounds bounds how often the asks that did not fit are tried again.
@@ -97,20 +122,20 @@ const maxRounds = 16
 
 // placeAll places what fits and returns the rest. freed is set when a
 // placement came after one that did not fit and made room by what it replaced.
-func (e *engine) placeAll(asks []*placeAsk, out *structs.PlanGroup) (rest []*placeAsk, freed bool) {
+func (e *engine) placeAll(asks []*placeAsk, out *placing) (rest []*placeAsk, freed bool) {
 	stuck := false // nothing fits that does not bring room of its own
 	for _, ask := range asks {
 		if stuck && ask.stopPrevious == nil {
 			rest = append(rest, ask)
 			continue
 		}
-		placement, ok := e.place(ask, out.Metrics)
+		placement, ok := e.place(ask, out.metric)
 		if !ok {
 			rest = append(rest, ask)
 			stuck = stuck || ask.stopPrevious == nil && !ask.pinned
 			continue
 		}
-		out.Placements = append(out.Placements, placement)
+		out.add(e.cluster.rows[placement.Node].Node, placement)
 		if ask.stopPrevious != nil {
 			e.plan.Stops = append(e.plan.Stops, *ask.stopPrevious)
 			freed = freed || len(rest) > 0
@@ -164,7 +189,7 @@ func (e *engine) place(ask *placeAsk, metric *structs.AllocMetric) (structs.Plac
 		placement.PreviousAlloc = ask.previous.ID
 	}
 	claims := e.extras(&placement, ask, num)
-	e.cluster.take(num, e.ask.Amount, 1, claims)
+	e.cluster.take(num, e.ask.on(e.cluster.rows[num].Node), 1, claims)
 	e.countOn(num, true, 1)
 	e.relax()
 	e.refresh(num)
@@ -245,11 +270,14 @@ func (e *engine) previousNode(ask *placeAsk) (uint32, bool) {
 // grant lets the placement at hand take the ports of its predecessor, which
 // the client hands over.
 func (e *engine) grant(previous *structs.Allocation, num uint32) {
-	if e.ask.ports.empty() || previous.ClientTerminal() {
+	if previous.ClientTerminal() {
+		return
+	}
+	e.handover, e.grantOn = previous.ID, num
+	if e.ask.ports.empty() {
 		return
 	}
 	ports := e.cluster.portsOf(num)
-	e.grantOn = num
 	for _, m := range allocPorts(previous) {
 		e.granted = append(e.granted, ports.locate(m)...)
 	}
@@ -274,10 +302,10 @@ func (e *engine) avoid(ask *placeAsk) []uint32 {
 // relax ends what held for one placement only.
 func (e *engine) relax() {
 	touched := e.penalty
-	if len(e.granted) > 0 {
+	if e.handover != "" {
 		touched = append(touched, e.grantOn)
 	}
-	e.penalty, e.granted = nil, nil
+	e.penalty, e.granted, e.handover = nil, nil, ""
 	for _, num := range touched {
 		e.refresh(num)
 	}
@@ -291,10 +319,15 @@ func (e *engine) extras(placement *structs.Placement, ask *placeAsk, num uint32)
 	if !e.ask.ports.empty() {
 		extra.Ports, claims, _ = e.cluster.portsOf(num).assign(&e.ask.ports, e.grantsFor(num), e.portSeed(num))
 	}
+	if !e.ask.special.empty() {
+		given, _ := e.assignSpecial(num)
+		e.give(num, &given)
+		extra.Cores, extra.Devices = given.cores, given.devices
+	}
 	if len(e.ask.Group.Networks) > 0 {
 		extra.Networks = e.networks(num, extra.Ports)
 	}
-	if extra.Reschedule != nil || len(extra.Ports) > 0 || len(extra.Networks) > 0 {
+	if extra.Reschedule != nil || len(extra.Ports) > 0 || len(extra.Networks) > 0 || !e.ask.special.empty() {
 		placement.Extra = &extra
 	}
 	return claims

@@ -26,6 +26,7 @@ type engine struct {
 	penalty  []uint32    // nodes of earlier failures of the placement at hand
 	grantOn  uint32      // the node where granted ports may be taken
 	granted  []portClaim // ports that pass on from the predecessor
+	handover string      // the predecessor whose cores and devices pass on
 	exclude  []uint32    // nodes without dynamic ports left
 	eligible *eligibility
 	view     NodeView // reused, because what an algorithm is shown escapes
@@ -215,9 +216,9 @@ func (e *engine) surveyClass(m *structs.AllocMetric, class *nodeClass, insert bo
 // fits says why an allocation does not fit on a node now, "" when it does; a
 // filter counts as filtered, all else as exhausted.
 func (e *engine) fits(num uint32) (reason string, isFilter bool) {
-	free := &e.cluster.free[num]
+	free, cost := &e.cluster.free[num], e.cost(num)
 	switch {
-	case free.CPU < e.ask.CPU:
+	case free.CPU < cost:
 		return "cpu", false
 	case free.MemoryMB < e.ask.MemoryMB:
 		return "memory", false
@@ -239,7 +240,19 @@ func (e *engine) fits(num uint32) (reason string, isFilter bool) {
 	if len(e.exclude) > 0 && slices.Contains(e.exclude, num) {
 		return "network: no dynamic port is free", false
 	}
+	if !e.ask.special.empty() {
+		_, reason := e.assignSpecial(num)
+		return reason, false
+	}
 	return "", false
+}
+
+// cost is the CPU that an allocation takes on a node.
+func (e *engine) cost(num uint32) int64 {
+	if e.ask.special.count == 0 {
+		return e.ask.CPU
+	}
+	return e.ask.on(e.cluster.rows[num].Node).CPU
 }
 
 func (e *engine) grantsFor(num uint32) []portClaim {
@@ -253,7 +266,18 @@ func (e *engine) grantsFor(num uint32) []portClaim {
 // number of its terms.
 func (e *engine) score(num uint32, s *slot, affinity float64) (float64, uint8) {
 	e.cluster.show(num, &e.view)
-	score, terms := checkScore(e.algorithm.Name, e.algorithm.Score(&e.ask.Ask, &e.view)), uint8(1)
+	ask := &e.ask.Ask
+	if e.ask.special.count > 0 {
+		own := e.ask.Ask
+		own.Amount = e.ask.on(e.view.Node)
+		ask = &own
+	}
+	score, terms := checkScore(e.algorithm.Name, e.algorithm.Score(ask, &e.view)), uint8(1)
+	if e.ask.special.weight > 0 {
+		given, _ := e.assignSpecial(num)
+		score += given.score / e.ask.special.weight
+		terms++
+	}
 	if s.collide > 0 && e.terms.antiAffinity {
 		score -= float64(s.collide+1) / e.terms.desired
 		terms++

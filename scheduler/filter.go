@@ -20,6 +20,7 @@ type filter struct {
 	node    []condition // on what is unique to a node
 	drivers []string
 	ports   portAsk
+	special specialAsk
 	modes   []string
 	volumes []*structs.VolumeRequest
 
@@ -50,6 +51,7 @@ func newFilter(job *structs.Job, g *structs.TaskGroup) *filter {
 		if t.Resources != nil {
 			f.ports.add(t.Resources.Networks)
 		}
+		f.special.add(t)
 	}
 	f.ports.add(g.Networks)
 	for _, net := range g.Networks {
@@ -165,6 +167,9 @@ func (f *filter) offerReason(n *structs.Node) string {
 // ownReason says why this node of a fitting class does not fit, "" when it
 // does.
 func (f *filter) ownReason(n *structs.Node) string {
+	if !f.special.hasDevices(n) {
+		return "missing devices"
+	}
 	for i := range f.node {
 		if !f.node[i].holds(n) {
 			return f.node[i].label
@@ -201,4 +206,6 @@ func (f *filter) nodeReasonOfClass(n *structs.Node) string {
 }
 
 // perNode reports whether nodes of a fitting class must be asked one by one.
-func (f *filter) perNode() bool { return len(f.node) > 0 || len(f.volumes) > 0 }
+func (f *filter) perNode() bool {
+	return len(f.node) > 0 || len(f.volumes) > 0 || len(f.special.devices) > 0
+}

@@ -107,6 +107,8 @@ type pass struct {
 	placed   int
 	// placements are those of the groups before the one at hand.
 	placements []placedOn
+	// given are the cores and devices that the plan gives away, by node.
+	given map[uint32]usedThings
 }
 
 // placedOn is where the plan puts an allocation of a group.
@@ -131,6 +133,7 @@ func newPass(snap Snapshot, cluster *Cluster, eval *structs.Evaluation, opts Opt
 		failed:  map[string]*structs.AllocMetric{},
 		queued:  map[string]int{},
 		changes: map[changeKey]change{},
+		given:   map[uint32]usedThings{},
 	}
 	if p.newID == nil {
 		p.newID = seededIDs(opts.Seed)

@@ -81,9 +81,13 @@ func (e *engine) scoreMeta(num uint32) *structs.NodeScoreMeta {
 		n++
 	}
 	if e.algorithm.Name == structs.SchedulerAlgorithmSpread {
-		put("binpack", spreadAlgorithmScore(e.ask.Amount, &view))
+		put("binpack", spreadAlgorithmScore(e.ask.on(view.Node), &view))
 	} else {
-		put("binpack", binpackScore(e.ask.Amount, &view))
+		put("binpack", binpackScore(e.ask.on(view.Node), &view))
+	}
+	if e.ask.special.weight > 0 {
+		given, _ := e.assignSpecial(num)
+		put("devices", given.score/e.ask.special.weight)
 	}
 	if s.collide > 0 {
 		put("job-anti-affinity", -float64(s.collide+1)/e.terms.desired)

@@ -105,7 +105,7 @@ func (w *world) usage(num int) NodeUsage {
 			u.DiskMB += amount.DiskMB
 			u.Allocs++
 		}
-		if len(allocPorts(a)) > 0 {
+		if len(things(a)) > 0 {
 			u.Held = append(u.Held, a)
 		}
 	}
