@@ -54,3 +54,16 @@ func TestValidateRefusesWhatTheBuildCannotRun(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestValidateNeedsNoCanonicalization(t *testing.T) {
+	for _, j := range []*Job{{}, {TaskGroups: []*TaskGroup{nil, {Tasks: []*Task{nil, {}}}}}, minimalJob(JobTypeBatch)} {
+		before := j.Copy()
+		_, err := j.Validate(Checks{})
+		if (err == nil) != (j.ID == "web") {
+			t.Errorf("%+v: %v", j, err)
+		}
+		if SpecChanged(before, j) {
+			t.Error("Validate changed the job")
+		}
+	}
+}

@@ -109,10 +109,13 @@ func (p *problems) notNegative(what string, d time.Duration) {
 	}
 }
 
-// Validate reports every problem of a canonicalized job at once, and warnings
-// that do not keep it from running. A non-nil error is of kind Rejected; its
-// text is that of an ErrorList, which errors.As finds inside.
+// Validate reports every problem of a job at once, and warnings that do not
+// keep it from running. It looks at the canonical form and changes nothing. A
+// non-nil error is of kind Rejected; its text is that of an ErrorList, which
+// errors.As finds inside.
 func (j *Job) Validate(checks Checks) (warnings []string, err error) {
+	j = j.Copy()
+	j.Canonicalize()
 	p := &problems{checks: &checks, warnings: &warnings}
 	j.validateIdentity(p)
 	j.validateUnsupported(p)
