@@ -38,6 +38,7 @@ func (p *pass) apply(d *decision) {
 	if p.plan.AllAtOnce && len(p.failed) > 0 {
 		p.withdraw(d)
 	}
+	p.preemptionEvals()
 }
 
 // free gives back what an allocation occupies, while the plan is made. Ports
@@ -159,8 +160,8 @@ func (p *pass) fail(group string, e *engine) {
 // withdraw takes back all placements of a job that wants all or nothing, and
 // the stops that waited for them.
 func (p *pass) withdraw(d *decision) {
-	p.plan.Groups = nil
-	p.placed = 0
+	p.plan.Groups, p.plan.Preemptions = nil, nil
+	p.placed, p.preempted = 0, nil
 	var stops []structs.AllocStop
 	for _, gd := range d.groups {
 		for _, s := range gd.stops {
@@ -177,6 +178,9 @@ func (p *pass) withdraw(d *decision) {
 func (e *engine) place(ask *placeAsk, metric *structs.AllocMetric) (structs.Placement, bool) {
 	undo := e.prepare(ask)
 	num, ok := e.choose(ask)
+	if !ok && e.preempts() {
+		num, ok = e.preempt(ask)
+	}
 	if !ok {
 		undo()
 		return structs.Placement{}, false
@@ -412,7 +416,15 @@ func (p *pass) annotations() *structs.PlanAnnotations {
 	a := &structs.PlanAnnotations{DesiredTGUpdates: map[string]*structs.DesiredUpdates{}}
 	for _, gd := range p.decision.groups {
 		counts := gd.counts
+		for _, v := range p.plan.Preemptions {
+			if v.Group == gd.name {
+				counts.Preemptions++
+			}
+		}
 		a.DesiredTGUpdates[gd.name] = &counts
+	}
+	for _, v := range p.preempted {
+		a.PreemptedAllocs = append(a.PreemptedAllocs, v.Stub())
 	}
 	return a
 }

@@ -109,6 +109,11 @@ type pass struct {
 	placements []placedOn
 	// given are the cores and devices that the plan gives away, by node.
 	given map[uint32]usedThings
+
+	evictable map[uint32][]victim // by node, once looked at
+	evicted   map[string]bool     // by allocation
+	losses    map[string]int      // evicted of each group
+	preempted []*structs.Allocation
 }
 
 // placedOn is where the plan puts an allocation of a group.
@@ -133,7 +138,7 @@ func newPass(snap Snapshot, cluster *Cluster, eval *structs.Evaluation, opts Opt
 		failed:  map[string]*structs.AllocMetric{},
 		queued:  map[string]int{},
 		changes: map[changeKey]change{},
-		given:   map[uint32]usedThings{},
+		given:   map[uint32]usedThings{}, evictable: map[uint32][]victim{}, evicted: map[string]bool{}, losses: map[string]int{},
 	}
 	if p.newID == nil {
 		p.newID = seededIDs(opts.Seed)

@@ -17,6 +17,8 @@ import (
 func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		h := &history{rapid: rt, world: newWorld()}
+		h.config.PreemptionConfig.ServiceSchedulerEnabled = rapid.Bool().Draw(rt, "preemption")
+		h.config.SchedulerAlgorithm = rapid.SampledFrom(AlgorithmNames()).Draw(rt, "algorithm")
 		for range rapid.IntRange(1, 5).Draw(rt, "nodes") {
 			h.addRandomNode()
 		}
@@ -121,6 +123,7 @@ func (h *history) registerRandom(id string) {
 	}
 	old := h.jobs[id]
 	j := testJob(id, kind, rapid.IntRange(0, 6).Draw(h.rapid, "count"))
+	j.Priority = rapid.SampledFrom([]int{20, 25, 50, 80}).Draw(h.rapid, "priority")
 	g := j.TaskGroups[0]
 	task := g.Tasks[0]
 	task.Resources.CPU = structs.Ptr(rapid.IntRange(1, 900).Draw(h.rapid, "ask"))
@@ -227,6 +230,22 @@ func (h *history) checkPlan(p *structs.Plan) {
 		stopped[s.AllocID] = true
 	}
 	job := h.jobs[p.JobID]
+	for _, v := range p.Preemptions {
+		a := h.alloc(v.AllocID)
+		if a.JobID == job.ID || a.Job.Priority > job.Priority-10 || a.Terminal() || stopped[v.AllocID] {
+			h.rapid.Fatalf("%s of priority %d is evicted for priority %d", a.ID, a.Job.Priority, job.Priority)
+		}
+		stopped[v.AllocID] = true
+		placed := false
+		for _, g := range p.Groups {
+			for _, pl := range g.Placements {
+				placed = placed || g.Group == v.Group && pl.NameIndex == v.NameIndex && h.nodes[pl.Node].ID == a.NodeID
+			}
+		}
+		if !placed {
+			h.rapid.Fatalf("%s is evicted for nothing", a.ID)
+		}
+	}
 	for _, g := range p.Groups {
 		f := newFilter(job, job.LookupGroup(g.Group))
 		for i := range g.Placements {
