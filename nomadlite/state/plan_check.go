@@ -41,7 +41,7 @@ func (c *planCheck) whole() string {
 		return reason
 	}
 	c.leaving = make(map[uint64]bool, len(p.Stops))
-	c.nodes = make(map[uint32]*nodeCheck)
+	c.nodes = make(map[uint32]*nodeCheck, min(c.size(), int(t.allocs().NodeCount())))
 	for i := range p.Stops {
 		s := &p.Stops[i]
 		r, ok := t.allocs().ByID(s.AllocID)
@@ -59,14 +59,16 @@ func (c *planCheck) whole() string {
 	return c.inPlace()
 }
 
-func (c *planCheck) placesAny() bool {
+// size is the number of placements in the plan.
+func (c *planCheck) size() int {
+	n := 0
 	for _, g := range c.p.Groups {
-		if len(g.Placements) > 0 {
-			return true
-		}
+		n += len(g.Placements)
 	}
-	return false
+	return n
 }
+
+func (c *planCheck) placesAny() bool { return c.size() > 0 }
 
 // job checks the job and finds the version that the plan is about.
 func (c *planCheck) job() string {
@@ -163,9 +165,11 @@ func (c *planCheck) placements() {
 		}
 		for pi := range g.Placements {
 			pl := &g.Placements[pi]
-			reason := fmt.Sprintf("version %d of job %q has no group %q", c.spec.Version, c.spec.ID, g.Group)
+			reason := ""
 			if known {
 				reason = c.placement(g, pl, ask, preemptions[nameKey{g.Group, pl.NameIndex, 0}])
+			} else {
+				reason = fmt.Sprintf("version %d of job %q has no group %q", c.spec.Version, c.spec.ID, g.Group)
 			}
 			if reason != "" {
 				c.refused = append(c.refused, structs.PlanRefusal{Group: gi, Placement: pi, Node: pl.Node, Reason: reason})
@@ -305,7 +309,7 @@ func (c *planCheck) nameKey(group string, index, node uint32) nameKey {
 // that run or will, are not canaries, are not out of reach, and do not leave by
 // this plan.
 func (c *planCheck) liveNames() map[nameKey]bool {
-	names := make(map[nameKey]bool)
+	names := make(map[nameKey]bool, c.size())
 	for r := range c.t.allocs().ByJob(c.p.Namespace, c.p.JobID) {
 		if !r.Live() || r.Client == ClientUnknown || c.leaving[r.Number] {
 			continue

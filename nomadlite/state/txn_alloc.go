@@ -25,7 +25,7 @@ func (t *Txn) putRow(r alloctable.Row, now int64) {
 		t.markRow(&r)
 	}
 	b := t.allocs().BatchOf(&r)
-	t.countAlloc(b.Job, t.allocs().MadeBy(&r).Group, int(old.Client), int(r.Client))
+	t.countAllocs(b.Job, t.allocs().MadeBy(&r).Group, int(old.Client), int(r.Client), 1)
 	if old.Live() != r.Live() {
 		t.touchJob(b.Job.Namespace, b.Job.ID)
 	}

@@ -154,19 +154,24 @@ func (a *planApply) inPlaceBatch(batches map[inPlaceKey]uint32, r *alloctable.Ro
 // place appends the accepted placements, a batch for each group.
 func (a *planApply) place(accepted [][]bool) {
 	for gi, g := range a.p.Groups {
-		batch, made := uint32(0), false
+		batch, made := uint32(0), 0
 		for pi := range g.Placements {
 			if !accepted[gi][pi] {
 				continue
 			}
-			if !made {
-				batch, made = a.t.editAllocs().AddBatch(alloctable.Batch{
+			if made == 0 {
+				batch = a.t.editAllocs().AddBatch(alloctable.Batch{
 					Job: a.spec, Group: g.Group, EvalID: a.p.EvalID, DeploymentID: g.DeploymentID,
 					Resources: g.Resources, Metrics: g.Metrics, CreateIndex: a.t.index, CreateTime: a.p.Now,
-				}), true
+				})
+				a.t.touchJob(a.spec.Namespace, a.spec.ID)
 			}
+			made++
 			number := a.placeOne(batch, g, &g.Placements[pi])
 			a.result.AllocIDs[gi][pi] = a.t.allocs().ID(number)
+		}
+		if made > 0 {
+			a.t.countAllocs(a.spec, g.Group, -1, int(ClientPending), made)
 		}
 	}
 }
@@ -194,8 +199,6 @@ func (a *planApply) placeOne(batch uint32, g *structs.PlanGroup, pl *structs.Pla
 	r, _ := e.Get(number)
 	a.t.markRow(&r)
 	a.t.touchNode(pl.Node)
-	a.t.touchJob(a.spec.Namespace, a.spec.ID)
-	a.t.countAlloc(a.spec, g.Group, -1, int(ClientPending))
 	if g.DeploymentID != "" {
 		a.t.countPlaced(g.DeploymentID, g.Group, e.ID(number), pl.Canary, a.p.Now)
 	}

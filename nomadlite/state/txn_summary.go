@@ -64,10 +64,10 @@ func (t *Txn) putSummaryGroups(job *structs.Job) {
 	}
 }
 
-// countAlloc moves an allocation of a job from one client status to another in
-// its summary; -1 is none.
-func (t *Txn) countAlloc(job *structs.Job, group string, from, to int) {
-	if from == to {
+// countAllocs moves n allocations of a job from one client status to another
+// in its summary; -1 is none.
+func (t *Txn) countAllocs(job *structs.Job, group string, from, to, n int) {
+	if from == to || n == 0 {
 		return
 	}
 	stored := jobs.get(t.root, joinKey(job.Namespace, job.ID))
@@ -79,11 +79,11 @@ func (t *Txn) countAlloc(job *structs.Job, group string, from, to int) {
 		return
 	}
 	g := s.Summary[group]
-	if n := counter(&g, from); n != nil {
-		*n = max(*n-1, 0)
+	if was := counter(&g, from); was != nil {
+		*was = max(*was-n, 0)
 	}
-	if n := counter(&g, to); n != nil {
-		*n++
+	if is := counter(&g, to); is != nil {
+		*is += n
 	}
 	s.Summary[group] = g
 }
