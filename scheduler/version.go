@@ -104,7 +104,8 @@ type versionTerm struct {
 type versionSet struct {
 	terms []versionTerm
 	// strict is the version operand's rule: a pre-release matches only a term
-	// that names a pre-release of the same core.
+	// that names a pre-release of the same core, and "~>" with a pre-release
+	// matches nothing else.
 	strict bool
 }
 
@@ -136,7 +137,7 @@ func (s *versionSet) matches(v version) bool {
 		if s.strict && t.op != "=" && t.op != "!=" && v.pre != "" && (t.want.pre == "" || !v.sameCore(t.want)) {
 			return false
 		}
-		if !t.holds(v) {
+		if s.strict && t.op == "~>" && v.pre == "" && t.want.pre != "" || !t.holds(v) {
 			return false
 		}
 	}
