@@ -108,7 +108,8 @@ func Main(args []string) int {
 	signals := make(chan os.Signal, 4)
 	if len(args) > 0 && args[0] == "agent" {
 		signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-		signal.Ignore(syscall.SIGPIPE)
+		// Caught, not ignored: the keeper would inherit that, down to the tasks.
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 		c.signals = signals
 		c.ctx = context.Background()
 		return dispatch(c, verbs(), args)

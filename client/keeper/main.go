@@ -49,7 +49,8 @@ func Main(args []string) int {
 		log.Error("cannot start: -dir is required")
 		return 2
 	}
-	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP, syscall.SIGINT)
+	// Caught, not ignored: children would inherit that, down to the tasks.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGHUP, syscall.SIGINT)
 	debug.SetGCPercent(50) // small and steady: memory matters more than speed here
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()

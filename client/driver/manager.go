@@ -1,0 +1,322 @@
+// Package driver keeps the node's driver plugins running: it has the keeper
+// start their processes, configures them, follows their fingerprints, and
+// starts them again when they die. Tasks are not touched by any of this.
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nomadlite/nomadlite/client/keeper"
+	"github.com/nomadlite/nomadlite/plugins/base"
+	plugin "github.com/nomadlite/nomadlite/plugins/driver"
+	"github.com/nomadlite/nomadlite/plugins/hclspec"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// Limits of a plugin's start.
+const (
+	startTimeout = 15 * time.Second
+	minBackoff   = 50 * time.Millisecond
+	maxBackoff   = 30 * time.Second
+)
+
+// Spec is one plugin to run.
+type Spec struct {
+	Name   string   // of the driver; for external plugins also of the file
+	Argv   []string // the process
+	Config map[string]any
+}
+
+// Config wires a Manager.
+type Config struct {
+	Specs  []Spec
+	Keeper *keeper.Host
+	Logger hclog.Logger // named "client.driver_mgr"
+	Agent  base.AgentConfig
+	// Changed is called with each new state of a driver.
+	Changed func(name string, info *structs.DriverInfo)
+}
+
+// Instance is a plugin that answers.
+type Instance struct {
+	*plugin.Process
+	Capabilities plugin.Capabilities
+	// Schema decodes the config block of tasks.
+	Schema *hclspec.Schema
+}
+
+// Manager runs the plugins of a node.
+type Manager struct {
+	cfg Config
+
+	mu      sync.Mutex // guards what follows
+	live    map[string]*Instance
+	changed chan struct{} // closed and replaced when live changes
+}
+
+// New makes a manager; Run starts the plugins.
+func New(cfg Config) *Manager {
+	return &Manager{cfg: cfg, live: map[string]*Instance{}, changed: make(chan struct{})}
+}
+
+// Names lists the drivers that the manager runs.
+func (m *Manager) Names() []string {
+	var out []string
+	for _, s := range m.cfg.Specs {
+		out = append(out, s.Name)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// Get returns the plugin of a driver, waiting for it to answer until ctx ends.
+func (m *Manager) Get(ctx context.Context, name string) (*Instance, error) {
+	if !m.knows(name) {
+		return nil, fmt.Errorf("driver %q not found: this node runs %s", name, strings.Join(m.Names(), ", "))
+	}
+	for {
+		m.mu.Lock()
+		inst, changed := m.live[name], m.changed
+		m.mu.Unlock()
+		if inst != nil {
+			return inst, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("driver %q does not answer: %w", name, ctx.Err())
+		}
+	}
+}
+
+func (m *Manager) knows(name string) bool {
+	for _, s := range m.cfg.Specs {
+		if s.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Manager) set(name string, inst *Instance) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if inst == nil {
+		delete(m.live, name)
+	} else {
+		m.live[name] = inst
+	}
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// Run keeps all plugins running until ctx ends; their processes stay.
+func (m *Manager) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, spec := range m.cfg.Specs {
+		group.Go(func() error {
+			m.keep(ctx, spec)
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// keep runs one plugin again and again.
+func (m *Manager) keep(ctx context.Context, spec Spec) {
+	backoff := minBackoff
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := m.session(ctx, spec)
+		if ctx.Err() != nil {
+			return
+		}
+		m.cfg.Logger.Warn("driver plugin lost; starting it again", "driver", spec.Name, "error", err, "backoff", backoff)
+		m.cfg.Changed(spec.Name, &structs.DriverInfo{
+			Attributes: map[string]string{}, HealthDescription: "driver plugin does not answer: " + text(err), UpdateTime: time.Now(),
+		})
+		if time.Since(began) > maxBackoff {
+			backoff = minBackoff
+		}
+		select {
+		case <-time.After(backoff):
+		case <-ctx.Done():
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+func text(err error) string {
+	if err == nil {
+		return "its process ended"
+	}
+	return err.Error()
+}
+
+// session connects to the plugin, serves it to Get, and follows its
+// fingerprints until it is lost.
+func (m *Manager) session(ctx context.Context, spec Spec) error {
+	inst, err := m.connect(ctx, spec)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = inst.Disconnect() }()
+	m.set(spec.Name, inst)
+	defer m.set(spec.Name, nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-inst.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	for {
+		err := inst.Fingerprint(ctx, func(fp *plugin.Fingerprint) error {
+			m.cfg.Changed(spec.Name, infoOf(fp))
+			return nil
+		})
+		if ctx.Err() != nil || errors.Is(err, plugin.ErrPluginShutdown) {
+			return err
+		}
+		select { // a stream that ends is opened again
+		case <-time.After(5 * time.Second):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// infoOf turns a fingerprint into what nodes show.
+func infoOf(fp *plugin.Fingerprint) *structs.DriverInfo {
+	info := &structs.DriverInfo{
+		Attributes: map[string]string{}, Detected: fp.Health != plugin.HealthUndetected,
+		Healthy: fp.Health == plugin.HealthHealthy, HealthDescription: fp.HealthDescription, UpdateTime: time.Now(),
+	}
+	for k, v := range fp.Attributes {
+		info.Attributes[k] = v.Text()
+	}
+	if fp.Err != nil {
+		info.Healthy, info.HealthDescription = false, "failed to fingerprint driver"
+	}
+	return info
+}
+
+// connect has the keeper start the process, or find the live one, and makes it
+// ready for use.
+func (m *Manager) connect(ctx context.Context, spec Spec) (*Instance, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	proc, err := start(ctx, m.cfg.Keeper, spec, m.cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	inst := &Instance{Process: proc}
+	if err := m.prepare(ctx, spec, inst); err != nil {
+		_ = proc.Disconnect()
+		return nil, err
+	}
+	return inst, nil
+}
+
+// prepare configures the plugin and reads what it is.
+func (m *Manager) prepare(ctx context.Context, spec Spec, inst *Instance) error {
+	info, err := inst.PluginInfo(ctx)
+	if err != nil {
+		return err
+	}
+	if info.Type != base.TypeDriver || info.Name != spec.Name {
+		return fmt.Errorf("the plugin is %s %q, not driver %q", info.Type, info.Name, spec.Name)
+	}
+	version, err := base.NegotiateVersion([]string{plugin.APIVersion}, info.APIVersions)
+	if err != nil {
+		return err
+	}
+	raw, err := encodeConfig(ctx, inst, spec)
+	if err != nil {
+		return err
+	}
+	agent := m.cfg.Agent
+	if err := inst.SetConfig(ctx, &base.Config{Msgpack: raw, APIVersion: version, Agent: &agent}); err != nil {
+		return fmt.Errorf("driver %q refuses its configuration: %w", spec.Name, err)
+	}
+	if err := inst.Init(ctx); err != nil {
+		return err
+	}
+	caps, err := inst.Process.Client.Capabilities(ctx)
+	if err != nil {
+		return err
+	}
+	inst.Capabilities = *caps
+	schema, err := inst.TaskConfigSchema(ctx)
+	if err != nil {
+		return err
+	}
+	inst.Schema, err = hclspec.Compile(schema)
+	return err
+}
+
+// encodeConfig decodes the plugin block by the plugin's schema.
+func encodeConfig(ctx context.Context, inst *Instance, spec Spec) ([]byte, error) {
+	schema, err := inst.ConfigSchema(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if schema == nil || schema.GetBlock() == nil {
+		if len(spec.Config) > 0 {
+			return nil, fmt.Errorf("configuration not allowed: driver %q takes none", spec.Name)
+		}
+		return nil, nil
+	}
+	compiled, err := hclspec.Compile(schema)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := compiled.Decode(spec.Config, nil)
+	if err != nil {
+		return nil, fmt.Errorf("cannot configure driver %q: %w", spec.Name, err)
+	}
+	return raw, nil
+}
+
+// FindExternal lists the plugins of a directory that the configuration names:
+// executable files whose name, less ".exe", is a plugin block's label. Others
+// are left alone.
+func FindExternal(dir string, names []string, log hclog.Logger) (map[string]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) || dir == "" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read plugin_dir: %w", err)
+	}
+	wanted := map[string]bool{}
+	for _, n := range names {
+		wanted[n] = true
+	}
+	out := map[string]string{}
+	for _, e := range entries {
+		name := strings.TrimSuffix(e.Name(), ".exe")
+		info, err := e.Info()
+		switch {
+		case err != nil || !wanted[name]:
+		case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
+			log.Warn("not a plugin: no executable file", "path", filepath.Join(dir, e.Name()))
+		default:
+			out[name] = filepath.Join(dir, e.Name())
+		}
+	}
+	return out, nil
+}

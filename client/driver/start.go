@@ -1,0 +1,116 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin/runner"
+
+	"github.com/nomadlite/nomadlite/client/keeper"
+	"github.com/nomadlite/nomadlite/plugins/base"
+	plugin "github.com/nomadlite/nomadlite/plugins/driver"
+	protocol "github.com/nomadlite/nomadlite/plugins/keeper"
+)
+
+// socketsName is the folder of plugin sockets below the keeper's directory.
+const socketsName = "s"
+
+// start has the keeper start a plugin and connects to it. A plugin that lives
+// already, from before a restart of the agent, is connected to the same way:
+// there is one path for both.
+func start(ctx context.Context, host *keeper.Host, spec Spec, log hclog.Logger) (*plugin.Process, error) {
+	sockets := filepath.Join(host.Dir(), socketsName)
+	if err := os.MkdirAll(sockets, 0o700); err != nil {
+		return nil, err
+	}
+	p, err := host.Client().StartPlugin(ctx, protocol.PluginSpec{
+		Name: spec.Name, Argv: spec.Argv, LogFile: filepath.Join(host.Dir(), spec.Name+".log"),
+		Env: append(os.Environ(),
+			base.Handshake.MagicCookieKey+"="+base.Handshake.MagicCookieValue,
+			protocol.SocketEnv+"="+host.Client().Socket(),
+			"PLUGIN_UNIX_SOCKET_DIR="+sockets, "PLUGIN_PROTOCOL_VERSIONS="+strconv.Itoa(int(base.Handshake.ProtocolVersion)),
+			"GOGC=50", "GOMAXPROCS=2",
+		),
+	})
+	if err != nil {
+		return nil, err
+	}
+	reattach, err := parseHandshake(p.Handshake)
+	if err != nil {
+		return nil, fmt.Errorf("driver %q: %w", spec.Name, err)
+	}
+	reattach.Pid = p.Process.Pid
+	return plugin.Reattach(reattach, func() (runner.AttachedRunner, error) { return attach(p.Process) }, log.Named(spec.Name))
+}
+
+// parseHandshake reads "1|2|unix|<path>|grpc", which go-plugin prints.
+func parseHandshake(line string) (*plugin.ReattachConfig, error) {
+	parts := strings.Split(line, "|")
+	if len(parts) < 5 {
+		return nil, fmt.Errorf("cannot understand the handshake %q: five parts are expected", line)
+	}
+	if want := strconv.Itoa(int(base.Handshake.ProtocolVersion)); parts[0] != "1" || parts[1] != want {
+		return nil, fmt.Errorf("cannot understand the handshake %q: protocol versions 1 and %s are expected", line, want)
+	}
+	return &plugin.ReattachConfig{Network: parts[2], Addr: parts[3], Protocol: parts[4]}, nil
+}
+
+// attached watches a plugin's process by its pidfd: its end is known at once.
+type attached struct {
+	proc  protocol.Process
+	pidfd *os.File
+}
+
+func attach(p protocol.Process) (runner.AttachedRunner, error) {
+	pidfd, err := protocol.OpenPidfd(p)
+	if err != nil {
+		return nil, err
+	}
+	return &attached{p, pidfd}, nil
+}
+
+// Wait implements runner.AttachedRunner.
+func (a *attached) Wait(ctx context.Context) error {
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		protocol.AwaitPidfd(a.pidfd)
+	}()
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Kill implements runner.AttachedRunner.
+func (a *attached) Kill(context.Context) error {
+	if !a.proc.Alive() {
+		return nil
+	}
+	if err := syscall.Kill(a.proc.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	return nil
+}
+
+// ID implements runner.AttachedRunner.
+func (a *attached) ID() string { return strconv.Itoa(a.proc.Pid) }
+
+// PluginToHost implements runner.AddrTranslator: both see the same files.
+func (a *attached) PluginToHost(network, addr string) (string, string, error) {
+	return network, addr, nil
+}
+
+// HostToPlugin implements runner.AddrTranslator.
+func (a *attached) HostToPlugin(network, addr string) (string, string, error) {
+	return network, addr, nil
+}
