@@ -108,7 +108,7 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 
 		"node.list": e.listNodes, "node.read": e.readNode, "node.allocations": e.nodeAllocs,
 		"node.eligibility": e.nodeEligibility,
-		"node.evaluate": e.evaluateNode, "node.purge": e.purgeNode,
+		"node.evaluate":    e.evaluateNode, "node.purge": e.purgeNode,
 		"nodePool.list": e.listNodePools, "nodePool.read": e.readNodePool,
 		"nodePool.nodes": e.nodePoolNodes, "nodePool.jobs": e.nodePoolJobs,
 

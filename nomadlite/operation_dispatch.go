@@ -124,3 +124,40 @@ func dispatchedJob(parent *structs.Job, token string, req *api.JobDispatchReques
 	maps.Copy(child.Meta, req.Meta)
 	return child
 }
+
+// ForcePeriodic launches a periodic job now.
+func (s *Server) ForcePeriodic(ctx context.Context, ns, id string) (*api.PeriodicForceResponse, error) {
+	if err := s.awaitLeader(ctx); err != nil {
+		return nil, err
+	}
+	parent := s.store.Snapshot().Job(ns, id)
+	switch {
+	case parent == nil:
+		return nil, structs.Errorf(structs.Internal, "job not found")
+	case parent.Periodic == nil:
+		return nil, structs.Errorf(structs.Internal, "can't force launch non-periodic job")
+	}
+	done, err := s.launch(ctx, parent, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return &api.PeriodicForceResponse{EvalID: done.EvalID, EvalCreateIndex: done.EvalCreateIndex, ResponseMeta: done.ResponseMeta}, nil
+}
+
+// launch registers the child of a periodic job for a time, with its
+// evaluation. A second launch for the same second is the first one again.
+func (s *Server) launch(ctx context.Context, parent *structs.Job, at time.Time) (*api.JobRegisterResponse, error) {
+	now := time.Now().UnixNano()
+	child := parent.Copy()
+	child.ID = fmt.Sprintf("%s/periodic-%d", parent.ID, at.Unix())
+	child.Name, child.ParentID, child.Periodic = child.ID, parent.ID, nil
+	child.Status, child.StatusDescription, child.VersionTag = "", "", nil
+	if known := s.store.Snapshot().Job(child.Namespace, child.ID); known != nil {
+		return &api.JobRegisterResponse{JobModifyIndex: known.JobModifyIndex, ResponseMeta: api.ResponseMeta{Index: known.CreateIndex}}, nil
+	}
+	cmd := &state.JobRegister{Job: child, Now: now}
+	if child.ParameterizedJob == nil {
+		cmd.Eval = newEval(child, structs.EvalTriggerPeriodicJob, now)
+	}
+	return s.registered(ctx, cmd, nil)
+}
