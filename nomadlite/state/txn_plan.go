@@ -178,22 +178,16 @@ func (a *planApply) place(accepted [][]bool) {
 
 func (a *planApply) placeOne(batch uint32, g *structs.PlanGroup, pl *structs.Placement) uint64 {
 	e := a.t.editAllocs()
-	var x alloctable.Rare
-	prev, hasPrev := e.ByID(pl.PreviousAlloc)
+	var prev alloctable.Row
+	hasPrev := false
+	if pl.PreviousAlloc != "" {
+		prev, hasPrev = e.ByID(pl.PreviousAlloc)
+	}
+	number := e.Append(batch, pl.Node, pl.NameIndex, a.rare(pl, &prev, hasPrev), a.t.index, a.p.Now)
 	if hasPrev {
-		x.Previous = prev.Number + 1
-	}
-	if pl.Canary {
-		x.Deployment = &structs.AllocDeploymentStatus{Canary: true, ModifyIndex: a.t.index}
-	}
-	if pl.Extra != nil {
-		x.SetExtra(pl.Extra)
-	}
-	number := e.Append(batch, pl.Node, pl.NameIndex, &x, a.t.index, a.p.Now)
-	if hasPrev {
-		px := prev.Rare()
-		px.Next = number + 1
-		e.SetRare(&prev, px)
+		x := prev.Rare()
+		x.Next = number + 1
+		e.SetRare(&prev, x)
 		a.t.putServerChange(prev, a.p.Now)
 	}
 	r, _ := e.Get(number)
@@ -203,6 +197,24 @@ func (a *planApply) placeOne(batch uint32, g *structs.PlanGroup, pl *structs.Pla
 		a.t.countPlaced(g.DeploymentID, g.Group, e.ID(number), pl.Canary, a.p.Now)
 	}
 	return number
+}
+
+// rare is what a placed row has beyond its columns, nil for most.
+func (a *planApply) rare(pl *structs.Placement, prev *alloctable.Row, hasPrev bool) *alloctable.Rare {
+	if !hasPrev && !pl.Canary && pl.Extra == nil {
+		return nil
+	}
+	x := new(alloctable.Rare)
+	if hasPrev {
+		x.Previous = prev.Number + 1
+	}
+	if pl.Canary {
+		x.Deployment = &structs.AllocDeploymentStatus{Canary: true, ModifyIndex: a.t.index}
+	}
+	if pl.Extra != nil {
+		x.SetExtra(pl.Extra)
+	}
+	return x
 }
 
 // preempt evicts the allocations whose placements were accepted.

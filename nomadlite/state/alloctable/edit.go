@@ -198,6 +198,9 @@ func (e *Edit) Put(r Row) {
 
 // SetRare replaces what a row has beyond its columns.
 func (e *Edit) SetRare(r *Row, rare Rare) {
+	if rare.zero() && (r.cold == nil || r.cold.rare == nil) {
+		return
+	}
 	c := cold{}
 	if r.cold != nil {
 		c = *r.cold
