@@ -156,7 +156,7 @@ func (t *Txn) Collect(c *Collect) error {
 		}
 	}
 	for _, id := range c.Deployments {
-		if d := t.deployment(id); d != nil && !d.Active() {
+		if exists, active := t.activeDeployment(id); exists && !active {
 			delete(t.deployments, id)
 			deployments.remove(t, id)
 		}

@@ -22,6 +22,16 @@ func (t *Txn) deployment(id string) *structs.Deployment {
 	return t.keepDeployment(old)
 }
 
+// activeDeployment reports whether a deployment exists and is active, without
+// taking it for changing.
+func (t *Txn) activeDeployment(id string) (exists, active bool) {
+	d := t.deployments[id]
+	if d == nil {
+		d = deployments.get(t.root, id)
+	}
+	return d != nil, d != nil && d.Active()
+}
+
 // keepDeployment takes a copy of a deployment into the transaction.
 func (t *Txn) keepDeployment(old *structs.Deployment) *structs.Deployment {
 	d := *old

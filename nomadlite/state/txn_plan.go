@@ -55,7 +55,7 @@ func (a *planApply) deployment() {
 		a.t.putDeployment(a.p.Deployment)
 	}
 	for _, u := range a.p.DeploymentUpdates {
-		if d := a.t.deployment(u.DeploymentID); d != nil && d.Active() {
+		if _, active := a.t.activeDeployment(u.DeploymentID); active {
 			_ = a.t.setDeploymentStatus(u) // cannot fail for an active deployment
 		}
 	}

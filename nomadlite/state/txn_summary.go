@@ -111,12 +111,17 @@ func (t *Txn) countQueued(e *structs.Evaluation) {
 	if len(e.QueuedAllocations) == 0 {
 		return
 	}
-	s := t.summary(e.Namespace, e.JobID)
-	if s == nil {
+	have := t.summaries[JobKey{e.Namespace, e.JobID}]
+	if have == nil {
+		have = summaries.get(t.root, joinKey(e.Namespace, e.JobID))
+	}
+	if have == nil {
 		return
 	}
 	for group, n := range e.QueuedAllocations {
-		if g, ok := s.Summary[group]; ok {
+		if g, ok := have.Summary[group]; ok && g.Queued != n {
+			s := t.summary(e.Namespace, e.JobID)
+			g = s.Summary[group]
 			g.Queued = n
 			s.Summary[group] = g
 		}
