@@ -10,6 +10,7 @@ import (
 	"github.com/nomadlite/nomadlite/nomadlite/broker"
 	"github.com/nomadlite/nomadlite/nomadlite/deploy"
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
+	"github.com/nomadlite/nomadlite/nomadlite/gc"
 	"github.com/nomadlite/nomadlite/nomadlite/heartbeat"
 	"github.com/nomadlite/nomadlite/nomadlite/planner"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
@@ -24,6 +25,7 @@ const failoverTTL = 5 * time.Minute
 type loops struct {
 	broker    *broker.Broker
 	heartbeat *heartbeat.Table
+	gc        *gc.Collector
 	list      []loop
 }
 
@@ -41,6 +43,10 @@ func newLoops(s *Server) *loops {
 		MinTTL: s.cfg.MinHeartbeatTTL, Grace: s.cfg.HeartbeatGrace, MaxPerSecond: s.cfg.MaxHeartbeatsPerSecond,
 		FailoverTTL: failoverTTL, Missed: s.missed, Logger: s.log.Named("heartbeat"),
 	})
+	l.gc = gc.New(gc.Config{
+		Store: s.store, Interval: s.cfg.JobGCInterval, Collect: s.collect, Logger: s.log.Named("gc"),
+		Keep: gc.Thresholds{Eval: s.cfg.EvalGCThreshold, BatchEval: s.cfg.BatchEvalGCThreshold, Job: s.cfg.JobGCThreshold, Deployment: s.cfg.DeploymentGCThreshold, Node: s.cfg.NodeGCThreshold},
+	})
 	plans := planner.New(planner.Deps{Apply: s.applyPlan})
 	deployments := deploy.New(deploy.Deps{
 		Store: s.store, Settle: s.settleDeployment, Promote: s.promoteDeployment, Evaluate: s.upsertEvals,
@@ -50,6 +56,7 @@ func newLoops(s *Server) *loops {
 		{"broker", l.broker.Run},
 		{"heartbeat", func(ctx context.Context) error { return l.heartbeat.Run(ctx, readyNodes(s.store.Snapshot())) }},
 		{"deployments", deployments.Run},
+		{"garbage collection", l.gc.Run},
 	}
 	for i := range s.cfg.NumSchedulers {
 		w := worker.New(worker.Deps{Broker: l.broker, Planner: plans, Store: s.store, Logger: s.log.Named("worker"), NewID: newID})
@@ -98,6 +105,11 @@ func (s *Server) applyPlan(ctx context.Context, plan *structs.Plan) (*structs.Pl
 
 func (s *Server) upsertEvals(ctx context.Context, evals []*structs.Evaluation) error {
 	_, _, err := s.apply(ctx, fsm.EvalUpsert, &state.EvalUpsert{Evals: evals})
+	return err
+}
+
+func (s *Server) collect(ctx context.Context, c *state.Collect) error {
+	_, _, err := s.apply(ctx, fsm.Collect, c)
 	return err
 }
 

@@ -120,32 +120,26 @@ func (s *Server) Allocs(ctx context.Context, req api.NodeAllocsRequest) (*api.No
 		return nil, err
 	}
 	num, _ := snap.NodeNum(req.NodeID)
-	if req.Since == 0 || snap.DeletedIndex(state.TableAllocs) > req.Since {
+	if _, collected := snap.NodeSync(num); req.Since == 0 || collected > req.Since {
 		return allAllocs(snap, req.NodeID), nil
 	}
-	wait := min(orDefault(req.Wait, api.DefaultWait), api.MaxWait)
-	ctx, cancel := context.WithTimeout(ctx, wait)
+	ctx, cancel := context.WithTimeout(ctx, min(orDefault(req.Wait, api.DefaultWait), api.MaxWait))
 	defer cancel()
-	out := &api.NodeAllocsResponse{}
-	seen := req.Since // rows up to this index have been looked at
-	err := s.store.Block(ctx, req.Since, []state.Key{state.KeyNodeAllocs(req.NodeID)}, func(snap *state.Snapshot) uint64 {
-		changed := req.Since
-		for row := range snap.NodeAllocs(num) {
-			if row.ModifyIndex > seen && row.AllocModifyIndex > req.Since {
-				changed = max(changed, row.AllocModifyIndex)
-				out.Allocs = append(out.Allocs, snap.AllocByNumber(row.Number))
-			}
-		}
-		out.Index = max(req.Since, snap.Index())
-		seen = out.Index
-		if snap.DeletedIndex(state.TableAllocs) > req.Since {
-			out = allAllocs(snap, req.NodeID)
-			changed = out.Index
-		}
-		return changed
+	err := s.store.Block(ctx, req.Since, []state.Key{state.KeyNodeAllocs(req.NodeID)}, func(now *state.Snapshot) uint64 {
+		snap = now
+		return max(now.NodeSync(num))
 	})
 	if err != nil {
 		return nil, err
+	}
+	if _, collected := snap.NodeSync(num); collected > req.Since {
+		return allAllocs(snap, req.NodeID), nil
+	}
+	out := &api.NodeAllocsResponse{Index: max(req.Since, snap.Index())}
+	for row := range snap.NodeAllocs(num) {
+		if row.AllocModifyIndex > req.Since {
+			out.Allocs = append(out.Allocs, snap.AllocByNumber(row.Number))
+		}
 	}
 	return out, nil
 }

@@ -135,6 +135,14 @@ func (s *Server) SetSchedulerConfig(ctx context.Context, cfg *structs.SchedulerC
 	return err == nil, index, err
 }
 
+// CollectGarbage forgets everything that is dead, however young.
+func (s *Server) CollectGarbage(ctx context.Context) error {
+	if err := s.awaitLeader(ctx); err != nil {
+		return err
+	}
+	return s.loops.gc.Force(ctx)
+}
+
 // ReconcileSummaries has nothing to do: the state counts job summaries in the
 // transaction that changes what they count.
 func (s *Server) ReconcileSummaries(ctx context.Context) error { return s.awaitLeader(ctx) }

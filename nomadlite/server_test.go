@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/nomadlite/gc"
 	"github.com/nomadlite/nomadlite/structs"
 )
 
@@ -149,6 +150,18 @@ func TestLifeOfAJob(t *testing.T) {
 	s.report(2, id, structs.AllocClientStatusComplete)
 	if job, _, err = s.client.Jobs().Get(ctx, "web", nil); err != nil || job.Status != structs.JobStatusDead || !job.Stop {
 		t.Errorf("job is %q, stop %v, %v", job.Status, job.Stop, err)
+	}
+	if young := gc.Find(s.store.Snapshot(), gc.Thresholds{Eval: time.Hour, BatchEval: time.Hour, Job: time.Hour, Deployment: time.Hour, Node: time.Hour}, time.Now()); len(young.Jobs)+len(young.Evals)+len(young.Allocs) > 0 {
+		t.Errorf("collected at once: %+v", young)
+	}
+	if err := s.client.SystemGC(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if snap := s.store.Snapshot(); snap.Job("default", "web") != nil || snap.Alloc(id) != nil || snap.Eval(registered.EvalID) != nil {
+		t.Error("a dead job survives a forced collection")
+	}
+	if left := s.allocs(stopped.Index); !left.Full || len(left.Allocs) != 0 {
+		t.Errorf("the node still has %+v", left)
 	}
 }
 
