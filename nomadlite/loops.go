@@ -12,6 +12,7 @@ import (
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
 	"github.com/nomadlite/nomadlite/nomadlite/gc"
 	"github.com/nomadlite/nomadlite/nomadlite/heartbeat"
+	"github.com/nomadlite/nomadlite/nomadlite/periodic"
 	"github.com/nomadlite/nomadlite/nomadlite/planner"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/nomadlite/worker"
@@ -52,10 +53,18 @@ func newLoops(s *Server) *loops {
 		Store: s.store, Settle: s.settleDeployment, Promote: s.promoteDeployment, Evaluate: s.upsertEvals,
 		NewID: newID, Logger: s.log.Named("deployments"),
 	})
+	launcher := periodic.New(periodic.Config{
+		Store: s.store, Record: s.recordLaunch, Logger: s.log.Named("periodic"),
+		Launch: func(ctx context.Context, parent *structs.Job, at time.Time) error {
+			_, err := s.launch(ctx, parent, at)
+			return err
+		},
+	})
 	l.list = []loop{
 		{"broker", l.broker.Run},
 		{"heartbeat", func(ctx context.Context) error { return l.heartbeat.Run(ctx, readyNodes(s.store.Snapshot())) }},
 		{"deployments", deployments.Run},
+		{"periodic jobs", launcher.Run},
 		{"garbage collection", l.gc.Run},
 	}
 	for i := range s.cfg.NumSchedulers {
@@ -105,6 +114,11 @@ func (s *Server) applyPlan(ctx context.Context, plan *structs.Plan) (*structs.Pl
 
 func (s *Server) upsertEvals(ctx context.Context, evals []*structs.Evaluation) error {
 	_, _, err := s.apply(ctx, fsm.EvalUpsert, &state.EvalUpsert{Evals: evals})
+	return err
+}
+
+func (s *Server) recordLaunch(ctx context.Context, launch *state.PeriodicLaunch) error {
+	_, _, err := s.apply(ctx, fsm.PeriodicLaunch, launch)
 	return err
 }
 
