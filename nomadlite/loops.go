@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/nomadlite/nomadlite/nomadlite/blocked"
 	"github.com/nomadlite/nomadlite/nomadlite/broker"
 	"github.com/nomadlite/nomadlite/nomadlite/deploy"
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
@@ -53,6 +54,7 @@ func newLoops(s *Server) *loops {
 		Store: s.store, Settle: s.settleDeployment, Promote: s.promoteDeployment, Evaluate: s.upsertEvals,
 		NewID: newID, Logger: s.log.Named("deployments"),
 	})
+	waker := blocked.New(blocked.Config{Store: s.store, Limit: 2 * s.cfg.NumSchedulers, Upsert: s.upsertEvals, Logger: s.log.Named("blocked")})
 	launcher := periodic.New(periodic.Config{
 		Store: s.store, Record: s.recordLaunch, Logger: s.log.Named("periodic"),
 		Launch: func(ctx context.Context, parent *structs.Job, at time.Time) error {
@@ -62,6 +64,7 @@ func newLoops(s *Server) *loops {
 	})
 	l.list = []loop{
 		{"broker", l.broker.Run},
+		{"blocked evaluations", waker.Run},
 		{"heartbeat", func(ctx context.Context) error { return l.heartbeat.Run(ctx, readyNodes(s.store.Snapshot())) }},
 		{"deployments", deployments.Run},
 		{"periodic jobs", launcher.Run},

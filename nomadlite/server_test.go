@@ -8,6 +8,7 @@ import (
 
 	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/nomadlite/gc"
+	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/structs"
 )
 
@@ -191,6 +192,25 @@ func TestFailedAllocIsReplaced(t *testing.T) {
 	}
 	if !triggers[structs.EvalTriggerRetryFailedAlloc] {
 		t.Errorf("evaluations by %v", triggers)
+	}
+}
+
+// TestBlockedJobIsPlacedLater: a job that finds no node waits for one.
+func TestBlockedJobIsPlacedLater(t *testing.T) {
+	s, _ := startServer(t, "")
+	out := s.register(testJob("web", structs.JobTypeService))
+	ctx := s.context()
+	if err := s.store.Block(ctx, out.Index, []state.Key{state.KeyEval(out.EvalID)}, func(snap *state.Snapshot) uint64 { return snap.Eval(out.EvalID).ModifyIndex }); err != nil {
+		t.Fatal(err)
+	}
+	eval, _, err := s.client.Evaluations().Get(ctx, out.EvalID, nil)
+	if err != nil || eval.Status != structs.EvalStatusComplete || eval.BlockedEval == "" || len(eval.RelatedEvals) != 1 || eval.FailedTGAllocs["g"] == nil {
+		t.Fatalf("%+v %v", eval, err)
+	}
+	s.join()
+	placed := s.allocs(1)
+	if len(placed.Allocs) != 1 {
+		t.Errorf("placed %+v", placed)
 	}
 }
 
