@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,8 +56,10 @@ func TestNext(t *testing.T) {
 
 // world is a store with a running launcher, in virtual time.
 type world struct {
-	t        *testing.T
-	store    *state.Store
+	t     *testing.T
+	store *state.Store
+
+	mu       sync.Mutex // guards what follows
 	index    uint64
 	launched []string
 	fail     int
@@ -64,6 +67,8 @@ type world struct {
 
 func (w *world) write(verb func(*state.Txn) error) {
 	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.index++
 	txn := w.store.Begin(w.index)
 	if err := verb(txn); err != nil {
@@ -84,11 +89,9 @@ func (w *world) register(job *structs.Job) {
 func (w *world) lead(during func()) {
 	l := New(Config{Store: w.store, Logger: hclog.NewNullLogger(),
 		Launch: func(_ context.Context, parent *structs.Job, at time.Time) error {
-			if w.fail > 0 {
-				w.fail--
+			if !w.accept(fmt.Sprintf("%s %s", parent.ID, at.UTC().Format("15:04"))) {
 				return errors.New("not now")
 			}
-			w.launched = append(w.launched, fmt.Sprintf("%s %s", parent.ID, at.UTC().Format("15:04")))
 			child := *parent
 			child.ID, child.ParentID, child.Periodic = fmt.Sprintf("%s/periodic-%d", parent.ID, at.Unix()), parent.ID, nil
 			w.register(&child)
@@ -110,8 +113,28 @@ func (w *world) lead(during func()) {
 	}
 }
 
+// accept notes a launch, unless it is to fail.
+func (w *world) accept(launch string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fail > 0 {
+		w.fail--
+		return false
+	}
+	w.launched = append(w.launched, launch)
+	return true
+}
+
+func (w *world) failNext(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fail = n
+}
+
 func (w *world) want(launches ...string) {
 	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if fmt.Sprint(w.launched) != fmt.Sprint(launches) {
 		w.t.Errorf("launched %v, want %v", w.launched, launches)
 	}
@@ -127,7 +150,7 @@ func TestLauncher(t *testing.T) {
 			synctest.Wait()
 			w.want("hourly 01:00", "hourly 02:00")
 
-			w.fail = 2
+			w.failNext(2)
 			time.Sleep(time.Hour)
 			synctest.Wait()
 			w.want("hourly 03:00")
