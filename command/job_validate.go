@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 
+	"github.com/nomadlite/nomadlite/nomadlite"
 	"github.com/nomadlite/nomadlite/structs"
 )
 
@@ -45,7 +46,7 @@ func validateRemote(c *cli, job *structs.Job) (warnings, problems string) {
 	}
 	local := *job
 	local.Canonicalize()
-	warn, verr := local.Validate(structs.Checks{})
+	warn, verr := local.Validate(nomadlite.Checks(structs.MaxPriority, 0))
 	warnings = "The servers did not answer, so only checks that need none were made.\n"
 	for _, w := range warn {
 		warnings += "* " + w + "\n"

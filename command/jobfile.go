@@ -1,7 +1,6 @@
 package command
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -37,19 +36,28 @@ func (j *jobFile) read(c *cli, path string) (*structs.Job, *structs.JobSubmissio
 		return nil, nil, exitf(1, "Error getting job struct: Error reading job file from %s: %v", path, err)
 	}
 	if j.json {
-		job, err := jsonJob(src)
+		job, err := jobspec.ParseJSON(src)
 		if err != nil {
 			return nil, nil, exitf(1, "Error getting job struct: Error parsing job file from %s:\n%v", path, err)
 		}
 		return job, &structs.JobSubmission{Source: string(src), Format: "json"}, nil
 	}
-	result, err := jobspec.Parse(jobspec.ParseConfig{
-		Path: name, Source: src, Vars: j.vars, VarFiles: j.varFiles, Env: os.Environ(), AllowFS: true, Strict: j.strict,
-	})
+	cfg := jobspec.ParseConfig{
+		Path: name, Source: src, Vars: j.vars, Env: os.Environ(), AllowFS: true, Strict: j.strict,
+		Warn: func(text string) { fmt.Fprintln(c.stderr, "Warning: "+text) },
+	}
+	for _, file := range j.varFiles {
+		content, _, err := c.readFile(file)
+		if err != nil {
+			return nil, nil, exitf(1, "Error getting job struct: Error reading variables from %s: %v", file, err)
+		}
+		cfg.VarFiles = append(cfg.VarFiles, jobspec.VarFile{Path: file, Content: content})
+	}
+	job, err := jobspec.Parse(cfg)
 	if err != nil {
 		return nil, nil, exitf(1, "Error getting job struct: Error parsing job file from %s:\n%v", path, err)
 	}
-	return result.Job, result.Submission(), nil
+	return job, jobspec.Submission(cfg), nil
 }
 
 // readFile reads a bounded file or standard input, and names it for messages.
@@ -68,20 +76,4 @@ func (c *cli) readFile(path string) ([]byte, string, error) {
 		err = fmt.Errorf("it is larger than %d MiB", maxJobFile>>20)
 	}
 	return src, name, err
-}
-
-// jsonJob decodes a job with or without the outer Job key.
-func jsonJob(src []byte) (*structs.Job, error) {
-	var outer struct{ Job *structs.Job }
-	if err := json.Unmarshal(src, &outer); err == nil && outer.Job != nil {
-		return outer.Job, nil
-	}
-	job := &structs.Job{}
-	if err := json.Unmarshal(src, job); err != nil {
-		return nil, fmt.Errorf("cannot decode the job: %w", err)
-	}
-	if job.ID == "" {
-		return nil, fmt.Errorf("the JSON holds no job: expected an object with an ID, or {\"Job\": {...}}")
-	}
-	return job, nil
 }

@@ -48,8 +48,9 @@ func TestCutPrefersLines(t *testing.T) {
 		want int
 	}{
 		{"abc", 5, 3}, {"ab\ncd", 4, 3}, {"abcdef", 4, 4}, {"a\nb\nc", 4, 4}, {"\nabc", 3, 1},
+		{"abcd\ne", 4, 0}, {"abcdefghijk\n", 4, 4}, {"abcdefghi\n", 10, 10},
 	} {
-		if got := cut([]byte(tc.in), tc.room); got != tc.want {
+		if got := cut([]byte(tc.in), tc.room, 10); got != tc.want {
 			t.Errorf("cut(%q, %d) = %d, want %d", tc.in, tc.room, got, tc.want)
 		}
 	}

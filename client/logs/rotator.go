@@ -96,7 +96,7 @@ func (r *Rotator) Write(p []byte) (int, error) {
 			}
 			continue
 		}
-		n := cut(p, room)
+		n := cut(p, room, r.cfg.MaxBytes)
 		if n == 0 { // the line fits whole into the next file
 			r.size = r.cfg.MaxBytes
 			continue
@@ -112,15 +112,19 @@ func (r *Rotator) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// cut is how much of p goes into a file with the given room: all of it, or up
-// to the last line's end near the limit, or what fits.
-func cut(p []byte, room int64) int {
+// cut is how much of p goes into a file of at most limit bytes with the given
+// room: all of it, or up to the last line's end near the limit, or nothing when
+// the first line fits whole into the next file, or what fits.
+func cut(p []byte, room, limit int64) int {
 	if int64(len(p)) <= room {
 		return len(p)
 	}
 	window := max(0, int(room)-newlineWindow)
 	if i := bytes.LastIndexByte(p[window:room], '\n'); i >= 0 {
 		return window + i + 1
+	}
+	if i := bytes.IndexByte(p, '\n'); i >= 0 && int64(i) < limit && room < limit && room <= newlineWindow {
+		return 0
 	}
 	return int(room)
 }

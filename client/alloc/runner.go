@@ -1,0 +1,456 @@
+package alloc
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/nomadlite/nomadlite/client/driver"
+	"github.com/nomadlite/nomadlite/client/localdb"
+	"github.com/nomadlite/nomadlite/client/rootfs"
+	"github.com/nomadlite/nomadlite/client/task"
+	protocol "github.com/nomadlite/nomadlite/plugins/keeper"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// Drivers finds the plugin of a driver.
+type Drivers interface {
+	Get(ctx context.Context, name string) (*driver.Instance, error)
+}
+
+// Logs collects the output of tasks; plugins/keeper's Client does.
+type Logs interface {
+	StartLogs(ctx context.Context, spec protocol.LogSpec) error
+	StopLogs(ctx context.Context, id string) error
+}
+
+// DB keeps what a restarted agent needs.
+type DB interface {
+	PutAlloc(alloc *structs.Allocation) error
+	PutRun(allocID string, run *localdb.Run) error
+	Delete(allocID string) error
+}
+
+// Deps are what all runners of a node share.
+type Deps struct {
+	Drivers Drivers
+	Logs    Logs
+	DB      DB
+	Logger  hclog.Logger // named "client.alloc_runner"
+	// Node is the node as it is registered.
+	Node func() *structs.Node
+	// Report tells the servers, in time and together with others.
+	Report func(*structs.AllocUpdate)
+	// AllocBase holds the allocations' directories, FIFODir their FIFOs.
+	AllocBase, FIFODir string
+	MaxKillTimeout     time.Duration
+	// Slots bounds how many tasks start at once on the node.
+	Slots chan struct{}
+	// Jitter is uniform in [0, 1).
+	Jitter func() float64
+}
+
+// boxSize is how many messages may wait for a runner's loop.
+const boxSize = 16
+
+// Runner runs one allocation. Its loop owns all state; everything that takes
+// time happens in goroutines that report back to it.
+type Runner struct {
+	deps Deps
+	id   string
+	dir  *rootfs.AllocDir
+	log  hclog.Logger
+	box  chan func()
+	ops  sync.WaitGroup // goroutines that act for the loop
+	busy atomic.Int32   // how many of them there are
+	down chan struct{}  // closed when the allocation is over
+	gone chan struct{}  // closed when Run has returned
+
+	// What follows belongs to the loop.
+	ctx        context.Context
+	alloc      *structs.Allocation
+	group      *structs.TaskGroup
+	tasks      []*taskRun
+	prepared   bool
+	stop       bool      // it shall end
+	stopAt     time.Time // after the group's shutdown delay; zero before it is set
+	noDelay    bool
+	expired    bool // max_run_duration is over
+	began      time.Time
+	healthy    *bool
+	healthTime int64
+	wake       *time.Timer
+	dirty      bool
+	flushing   bool
+	revision   uint64
+
+	mu   sync.Mutex // guards view
+	view *structs.AllocUpdate
+}
+
+// New makes the runner of an allocation; run is what an earlier agent kept of
+// it, or nil.
+func New(alloc *structs.Allocation, run *localdb.Run, deps Deps) (*Runner, error) {
+	r := &Runner{
+		deps: deps, id: alloc.ID, alloc: alloc, log: deps.Logger.With("alloc_id", alloc.ID),
+		box: make(chan func(), boxSize), down: make(chan struct{}), gone: make(chan struct{}), began: time.Now(),
+	}
+	if alloc.Job != nil {
+		r.group = alloc.Job.LookupGroup(alloc.TaskGroup)
+	}
+	if r.group == nil {
+		return nil, fmt.Errorf("cannot run allocation %s: its job has no group %q", alloc.ID, alloc.TaskGroup)
+	}
+	var names []string
+	for _, t := range r.group.Tasks {
+		names = append(names, t.Name)
+	}
+	r.dir = rootfs.NewAllocDir(deps.AllocBase, alloc.ID, names)
+	for _, t := range r.group.Tasks {
+		r.tasks = append(r.tasks, r.newTask(t, run))
+	}
+	if run != nil {
+		r.revision, r.healthy, r.healthTime = run.Revision, run.Healthy, run.HealthTime
+		if run.Began > 0 {
+			r.began = time.Unix(0, run.Began)
+		}
+	}
+	r.publish()
+	return r, nil
+}
+
+func (r *Runner) newTask(spec *structs.Task, run *localdb.Run) *taskRun {
+	cfg := task.Config{Task: spec, JobType: r.alloc.Job.Type, MaxKillTimeout: r.deps.MaxKillTimeout}
+	t := &taskRun{spec: spec, role: roleOf(spec), m: task.New(cfg)}
+	if run == nil {
+		t.m.Note(&structs.TaskEvent{Type: structs.TaskReceived}, time.Now())
+		return t
+	}
+	if rec := run.Tasks[spec.Name]; rec != nil && rec.State != nil {
+		t.m = task.Restore(cfg, rec.State)
+		t.id, t.handle = rec.TaskID, rec.Handle
+		t.restored = rec.State.State != structs.TaskStateDead && rec.TaskID != ""
+	}
+	return t
+}
+
+// Run runs the allocation until ctx ends; its tasks go on then.
+func (r *Runner) Run(ctx context.Context) {
+	defer close(r.gone)
+	ctx, cancel := context.WithCancel(ctx)
+	r.ctx = ctx
+	r.wake = time.NewTimer(time.Hour)
+	defer r.wake.Stop()
+	r.prepare()
+	r.reattach()
+	for {
+		r.step()
+		select {
+		case f := <-r.box:
+			f()
+		case <-r.wake.C:
+		case <-ctx.Done():
+			cancel()
+			r.ops.Wait()
+			for _, t := range r.tasks {
+				t.release()
+			}
+			return
+		}
+	}
+}
+
+// post hands a message to the loop; false when it has ended.
+func (r *Runner) post(f func()) bool {
+	select {
+	case r.box <- f:
+		return true
+	case <-r.gone:
+		return false
+	}
+}
+
+// act runs something that takes time beside the loop.
+func (r *Runner) act(f func(ctx context.Context)) {
+	ctx := r.ctx
+	r.ops.Add(1)
+	r.busy.Add(1)
+	go func() {
+		defer r.ops.Done()
+		defer r.busy.Add(-1)
+		f(ctx)
+	}()
+}
+
+// postFrom is post for goroutines of act: they must not outlive the loop's
+// wait for them.
+func (r *Runner) postFrom(ctx context.Context, f func()) {
+	select {
+	case r.box <- f:
+	case <-ctx.Done():
+	}
+}
+
+// prepare makes the allocation's directories.
+func (r *Runner) prepare() {
+	if r.finished() {
+		return
+	}
+	err := r.deps.DB.PutAlloc(r.alloc)
+	if err == nil {
+		err = r.dir.Build()
+	}
+	if err == nil {
+		r.prepared = true
+		return
+	}
+	r.log.Error("cannot prepare the allocation", "error", err)
+	for _, t := range r.tasks {
+		r.perform(t, t.m.Step(task.Event{Kind: task.Start}, time.Now()), true)
+		r.feed(t, task.Event{Kind: task.StartFailed, Failure: structs.TaskSetupFailure, Error: err.Error()})
+	}
+}
+
+func (r *Runner) finished() bool { return over(r.views()) }
+
+func (r *Runner) views() []taskView {
+	out := make([]taskView, len(r.tasks))
+	for i, t := range r.tasks {
+		out[i] = taskView{name: t.spec.Name, role: t.role, leader: t.spec.Leader, state: t.m.State(), begun: t.m.Begun() || t.restored}
+	}
+	return out
+}
+
+// step looks at everything once and does what is due.
+func (r *Runner) step() {
+	now := time.Now()
+	next := now.Add(time.Hour)
+	sooner := func(t time.Time) {
+		if t.Before(next) {
+			next = t
+		}
+	}
+	r.checkDuration(now, sooner)
+	stopNow := r.stopDue(now, sooner)
+	views := r.views()
+	if r.prepared {
+		o := coordinate(views, stopNow)
+		for _, k := range o.kill {
+			r.feed(r.find(k.name), task.Event{Kind: task.Kill, Announce: k.announce, Fails: k.fails, NoDelay: r.noDelay})
+		}
+		for _, name := range o.start {
+			r.feed(r.find(name), task.Event{Kind: task.Start})
+		}
+		if len(o.kill)+len(o.start) > 0 {
+			views = r.views()
+		}
+	}
+	r.judgeHealth(views, now, sooner)
+	if over(views) {
+		select {
+		case <-r.down:
+		default:
+			r.closeLogs()
+			close(r.down)
+		}
+	}
+	r.flush()
+	r.wake.Reset(max(next.Sub(now), time.Millisecond))
+}
+
+// stopDue reports whether the tasks shall be stopped now: the group's shutdown
+// delay may come first.
+func (r *Runner) stopDue(now time.Time, sooner func(time.Time)) bool {
+	if !r.stop {
+		return false
+	}
+	if r.stopAt.IsZero() {
+		r.stopAt = now
+		if !r.noDelay {
+			r.stopAt = now.Add(structs.Val(r.group.ShutdownDelay))
+		}
+	}
+	if now.Before(r.stopAt) && !r.noDelay {
+		sooner(r.stopAt)
+		return false
+	}
+	return true
+}
+
+// checkDuration ends an allocation that ran for its max_run_duration.
+func (r *Runner) checkDuration(now time.Time, sooner func(time.Time)) {
+	limit := structs.Val(r.group.MaxRunDuration)
+	if limit <= 0 || r.stop {
+		return
+	}
+	end := r.began.Add(limit)
+	if now.Before(end) {
+		sooner(end)
+		return
+	}
+	r.stop, r.expired, r.dirty = true, true, true
+}
+
+// judgeHealth decides the deployment health once.
+func (r *Runner) judgeHealth(views []taskView, now time.Time, sooner func(time.Time)) {
+	if r.alloc.DeploymentID == "" || r.healthy != nil || r.stop || r.group.Update == nil {
+		return
+	}
+	if structs.Val(r.group.Update.HealthCheck) == "manual" {
+		return
+	}
+	v := judge(r.group.Update, views, r.began, now)
+	if v.healthy == nil {
+		if !v.again.IsZero() {
+			sooner(v.again)
+		}
+		return
+	}
+	r.healthy, r.healthTime, r.dirty = v.healthy, now.UnixNano(), true
+	if !*v.healthy {
+		for _, t := range r.tasks {
+			t.m.Note(&structs.TaskEvent{Type: "Alloc Unhealthy", Details: map[string]string{"message": v.reason}}, now)
+		}
+	}
+}
+
+func (r *Runner) find(name string) *taskRun {
+	for _, t := range r.tasks {
+		if t.spec.Name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+// feed gives a task's machine an event and performs what it says.
+func (r *Runner) feed(t *taskRun, ev task.Event) {
+	ev.Jitter = r.deps.Jitter()
+	r.perform(t, t.m.Step(ev, time.Now()), false)
+}
+
+// flush persists what changed, then tells the servers. One flush runs at a
+// time; changes meanwhile wait for the next.
+func (r *Runner) flush() {
+	if !r.dirty || r.flushing {
+		return
+	}
+	r.dirty, r.flushing = false, true
+	r.revision++
+	r.publish()
+	update, run := r.update(), r.record()
+	r.act(func(ctx context.Context) {
+		if err := r.deps.DB.PutRun(r.id, run); err != nil {
+			r.log.Error("cannot persist the allocation's state", "error", err)
+		}
+		r.deps.Report(update)
+		r.postFrom(ctx, func() { r.flushing = false })
+	})
+}
+
+// update is what the servers are told.
+func (r *Runner) update() *structs.AllocUpdate {
+	views := r.views()
+	u := &structs.AllocUpdate{AllocID: r.id, Revision: r.revision, TaskStates: map[string]*structs.TaskState{}, DeploymentHealthy: r.healthy, DeploymentTime: r.healthTime}
+	u.ClientStatus, u.ClientDescription = summarise(views)
+	if r.expired && u.ClientStatus != structs.AllocClientStatusRunning {
+		u.ClientStatus, u.ClientDescription = structs.AllocClientStatusComplete, "allocation exceeded max_run_duration"
+	}
+	for _, v := range views {
+		u.TaskStates[v.name] = v.state
+	}
+	return u
+}
+
+// record is what a restarted agent needs.
+func (r *Runner) record() *localdb.Run {
+	run := &localdb.Run{Revision: r.revision, Began: r.began.UnixNano(), Healthy: r.healthy, HealthTime: r.healthTime, Tasks: map[string]*localdb.Task{}}
+	for _, t := range r.tasks {
+		run.Tasks[t.spec.Name] = &localdb.Task{State: t.m.State(), TaskID: t.id, Handle: t.handle}
+	}
+	return run
+}
+
+// publish makes the state visible to Status.
+func (r *Runner) publish() {
+	u := r.update()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.view = u
+}
+
+// Status is the allocation as it was last told.
+func (r *Runner) Status() *structs.AllocUpdate {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.view
+}
+
+// Resend tells the servers the current state again, after they lost sight of
+// this node.
+func (r *Runner) Resend() {
+	r.post(func() { r.dirty = true })
+}
+
+// Done is closed when every task has ended for good.
+func (r *Runner) Done() <-chan struct{} { return r.down }
+
+// Dir is the allocation's directory.
+func (r *Runner) Dir() *rootfs.AllocDir { return r.dir }
+
+// Update hands over a newer version of the allocation from the servers.
+func (r *Runner) Update(alloc *structs.Allocation) {
+	r.post(func() {
+		r.alloc = alloc
+		if g := alloc.Job.LookupGroup(alloc.TaskGroup); g != nil {
+			r.group = g
+		}
+		if alloc.ServerTerminal() {
+			r.stop = true
+			r.noDelay = structs.Val(alloc.DesiredTransition.NoShutdownDelay)
+		}
+		if err := r.deps.DB.PutAlloc(alloc); err != nil {
+			r.log.Error("cannot persist the allocation", "error", err)
+		}
+	})
+}
+
+// Stop ends all tasks without delay: the node itself goes away.
+func (r *Runner) Stop() {
+	r.post(func() { r.stop, r.noDelay = true, true })
+}
+
+// Destroy removes everything of an allocation that is over. Call it after Run
+// has returned.
+func (r *Runner) Destroy() error {
+	if err := r.dir.Destroy(); err != nil {
+		return err
+	}
+	return r.deps.DB.Delete(r.id)
+}
+
+// fifoPath names a FIFO of a task, outside the allocation's directory.
+func (r *Runner) fifoPath(taskName, kind string) string {
+	return filepath.Join(r.deps.FIFODir, r.logID(taskName)+"."+kind)
+}
+
+// logID names a task's log at the keeper.
+func (r *Runner) logID(taskName string) string { return r.id + "-" + fileSafe(taskName) }
+
+// Drain returns when what the runner has under way is done: the last state is
+// told, logs are closed, the driver has forgotten the tasks. Call it after
+// Done.
+func (r *Runner) Drain() {
+	for {
+		idle, err := ask(r, func() (bool, error) { return !r.flushing && !r.dirty && r.busy.Load() == 0, nil })
+		if idle || err != nil {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}

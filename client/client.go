@@ -1,0 +1,339 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nomadlite/nomadlite/client/alloc"
+	"github.com/nomadlite/nomadlite/client/driver"
+	"github.com/nomadlite/nomadlite/client/fingerprint"
+	"github.com/nomadlite/nomadlite/client/keeper"
+	"github.com/nomadlite/nomadlite/client/localdb"
+	"github.com/nomadlite/nomadlite/plugins/base"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// startsPerCore bounds how many tasks start at once: enough to keep the cores
+// busy, few enough that heartbeats and the API go on.
+const startsPerCore = 2
+
+// Client is the node agent.
+type Client struct {
+	cfg     Config
+	log     hclog.Logger
+	db      *localdb.DB
+	host    *keeper.Host
+	drivers *driver.Manager
+	reports *reporter
+	slots   chan struct{}
+
+	// nodeChanged asks for a new registration, driverSeen counts first
+	// fingerprints.
+	nodeChanged chan struct{}
+	driverSeen  chan string
+
+	mu      sync.Mutex // guards what follows
+	node    *structs.Node
+	runners map[string]*run
+	queue   []*structs.Allocation // new ones that wait for room
+}
+
+// run is one allocation on this node.
+type run struct {
+	alloc  *structs.Allocation // as the servers last said
+	runner *alloc.Runner
+	cancel context.CancelFunc
+	ended  chan struct{} // closed when the runner's loop has returned
+}
+
+// over reports whether all tasks have ended.
+func (r *run) over() bool {
+	select {
+	case <-r.runner.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// New reads the node's identity and state and looks at the machine; it starts
+// nothing.
+func New(cfg Config) (*Client, error) {
+	for _, dir := range []string{cfg.StateDir, cfg.AllocDir, filepath.Join(cfg.StateDir, fifoName)} {
+		mode := os.FileMode(0o700)
+		if dir == cfg.AllocDir {
+			mode = 0o711 // tasks of any user reach their own directories
+		}
+		if err := os.MkdirAll(dir, mode); err != nil {
+			return nil, err
+		}
+	}
+	id, secret, err := fingerprint.Identity(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Node.ID, cfg.Node.SecretID, cfg.Node.AllocDir = id, secret, cfg.AllocDir
+	node, err := fingerprint.Node(cfg.Node)
+	if err != nil {
+		return nil, fmt.Errorf("cannot fingerprint the node: %w", err)
+	}
+	node.Status = structs.NodeStatusReady
+	if cfg.Ineligible {
+		node.SchedulingEligibility = structs.NodeIneligible
+	}
+	log := cfg.Logger.Named("client")
+	db, warning, err := localdb.Open(filepath.Join(cfg.StateDir, "state.db"), !cfg.Ephemeral)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the client's state: %w", err)
+	}
+	if warning != "" {
+		log.Warn(warning)
+	}
+	c := &Client{
+		cfg: cfg, log: log, db: db, node: node, runners: map[string]*run{},
+		slots:       make(chan struct{}, startsPerCore*runtime.NumCPU()),
+		nodeChanged: make(chan struct{}, 1), driverSeen: make(chan string, len(cfg.Drivers)),
+	}
+	c.reports = newReporter(cfg.Servers, c.identity, log)
+	return c, nil
+}
+
+// fifoName is the folder of FIFOs below the state directory.
+const fifoName = "fifo"
+
+// Node is the node as it is registered.
+func (c *Client) Node() *structs.Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.node
+}
+
+func (c *Client) identity() (id, secret string) {
+	n := c.Node()
+	return n.ID, n.SecretID
+}
+
+// Run runs the node until ctx ends. Tasks go on then, unless the node is
+// ephemeral. An error means that the node cannot work.
+func (c *Client) Run(ctx context.Context) error {
+	defer c.db.Close()
+	host, err := keeper.Start(ctx, filepath.Join(c.cfg.StateDir, "keeper"), c.cfg.Binary, c.log.Named("keeper"))
+	if err != nil {
+		return err
+	}
+	c.host = host
+	c.drivers = driver.New(driver.Config{
+		Specs: c.cfg.Drivers, Keeper: host, Logger: c.log.Named("driver_mgr"), Changed: c.driverChanged,
+		Agent: base.AgentConfig{MinPort: 14000, MaxPort: 14512},
+	})
+	// The node's own loops end first; runners and drivers are still needed to
+	// end the tasks of an ephemeral node.
+	below, stopBelow := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBelow()
+	var support errgroup.Group
+	support.Go(func() error { return host.Run(below) })
+	support.Go(func() error { return c.drivers.Run(below) })
+	if err := c.restore(below); err != nil {
+		return err
+	}
+	c.awaitDrivers(ctx)
+	group, loops := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.reports.run(loops) })
+	group.Go(func() error { return c.keepRegistered(loops) })
+	group.Go(func() error { return c.sync(loops, below) })
+	group.Go(func() error { return c.collect(loops) })
+	err = group.Wait()
+	if c.cfg.Ephemeral {
+		c.endAll()
+	}
+	c.endRunners(stopBelow)
+	if werr := support.Wait(); err == nil {
+		err = werr
+	}
+	if c.cfg.Ephemeral {
+		stop, cancel := context.WithTimeout(context.Background(), endTimeout)
+		defer cancel()
+		if err := host.Stop(stop); err != nil {
+			c.log.Warn("cannot stop the keeper", "error", err)
+		}
+	}
+	return err
+}
+
+// endTimeout bounds the end of an ephemeral node.
+const endTimeout = 20 * time.Second
+
+// endAll stops every task and removes every allocation.
+func (c *Client) endAll() {
+	deadline := time.After(endTimeout)
+	runs := c.all()
+	for _, r := range runs {
+		r.runner.Stop()
+	}
+	for _, r := range runs {
+		select {
+		case <-r.runner.Done():
+		case <-deadline:
+			c.log.Warn("some tasks did not end in time")
+			return
+		}
+	}
+	for _, r := range runs {
+		if err := c.destroy(r); err != nil {
+			c.log.Warn("cannot remove an allocation", "alloc_id", r.alloc.ID, "error", err)
+		}
+	}
+}
+
+// endRunners ends the loops of all runners and what they stand on.
+func (c *Client) endRunners(stopBelow context.CancelFunc) {
+	stopBelow()
+	for _, r := range c.all() {
+		<-r.ended
+	}
+}
+
+func (c *Client) all() []*run {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]*run, 0, len(c.runners))
+	for _, r := range c.runners {
+		out = append(out, r)
+	}
+	return out
+}
+
+// driverChanged takes a driver's new state into the node.
+func (c *Client) driverChanged(name string, info *structs.DriverInfo) {
+	c.mu.Lock()
+	node := c.node.Copy()
+	old := node.Drivers[name]
+	node.Drivers[name] = info
+	for k := range attributesOf(old) {
+		delete(node.Attributes, k)
+	}
+	for k, v := range info.Attributes {
+		node.Attributes[k] = v
+	}
+	key := "driver." + name
+	if info.Detected {
+		node.Attributes[key] = "1"
+	} else {
+		delete(node.Attributes, key)
+	}
+	c.node = node
+	c.mu.Unlock()
+	if old == nil {
+		select {
+		case c.driverSeen <- name:
+		default:
+		}
+	}
+	if old == nil || old.Healthy != info.Healthy || old.Detected != info.Detected || old.HealthDescription != info.HealthDescription {
+		select {
+		case c.nodeChanged <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func attributesOf(info *structs.DriverInfo) map[string]string {
+	if info == nil {
+		return nil
+	}
+	return info.Attributes
+}
+
+// firstDrivers is how long the first registration waits for the drivers, so
+// that the node is not ready before it can do anything.
+const firstDrivers = 3 * time.Second
+
+func (c *Client) awaitDrivers(ctx context.Context) {
+	limit := time.NewTimer(firstDrivers)
+	defer limit.Stop()
+	for range c.cfg.Drivers {
+		select {
+		case <-c.driverSeen:
+		case <-limit.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// newRunner makes and starts the runner of an allocation. The caller holds mu.
+func (c *Client) newRunner(ctx context.Context, a *structs.Allocation, kept *localdb.Run) error {
+	runner, err := alloc.New(a, kept, alloc.Deps{
+		Drivers: c.drivers, Logs: c.host.Client(), DB: c.db, Logger: c.log.Named("alloc_runner"), Node: c.Node,
+		Report: c.reports.add, AllocBase: c.cfg.AllocDir, FIFODir: filepath.Join(c.cfg.StateDir, fifoName),
+		MaxKillTimeout: c.cfg.MaxKillTimeout, Slots: c.slots, Jitter: rand.Float64,
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	r := &run{alloc: a, runner: runner, cancel: cancel, ended: make(chan struct{})}
+	c.runners[a.ID] = r
+	go func() {
+		defer close(r.ended)
+		runner.Run(ctx)
+	}()
+	go func() {
+		select {
+		case <-runner.Done():
+			c.admit(ctx)
+		case <-ctx.Done():
+		}
+	}()
+	return nil
+}
+
+// restore goes on with the allocations that an earlier agent ran.
+func (c *Client) restore(ctx context.Context) error {
+	records, err := c.db.Records()
+	if err != nil {
+		c.log.Error("some allocations cannot be restored; their tasks are stopped when the servers name them", "error", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := map[string]bool{}
+	for _, rec := range records {
+		if rec.Alloc == nil {
+			continue
+		}
+		known[rec.Alloc.ID] = true
+		if err := c.newRunner(ctx, rec.Alloc, rec.Run); err != nil {
+			c.log.Error("cannot restore an allocation", "alloc_id", rec.Alloc.ID, "error", err)
+		}
+	}
+	c.sweepOrphans(known)
+	return nil
+}
+
+// sweepOrphans ends tasks of this node that no record knows: their state was
+// lost. The servers' next word starts them again.
+func (c *Client) sweepOrphans(known map[string]bool) {
+	entries, err := os.ReadDir(c.cfg.AllocDir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if known[e.Name()] || !e.IsDir() {
+			continue
+		}
+		c.log.Warn("found an allocation without a record; its processes are stopped and its directory is removed", "alloc_id", e.Name())
+		if err := alloc.Sweep(c.cfg.AllocDir, e.Name()); err != nil {
+			c.log.Error("cannot remove an unknown allocation", "alloc_id", e.Name(), "error", err)
+		}
+	}
+}

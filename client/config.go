@@ -1,0 +1,40 @@
+// Package client is the node agent: it registers the node, fetches its
+// allocations, runs them and tells the servers what became of them. This
+// package wires; what an allocation does is in client/alloc, what a task does
+// in client/task, drivers are kept by client/driver.
+package client
+
+import (
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/client/driver"
+	"github.com/nomadlite/nomadlite/client/fingerprint"
+)
+
+// Config is what a node agent is told.
+type Config struct {
+	Servers api.Servers
+	Logger  hclog.Logger
+	// Node describes the node; ID and SecretID are filled from StateDir.
+	Node     fingerprint.Config
+	StateDir string // of the agent's own files
+	AllocDir string // of the allocations
+	// Binary is our own: keeper and built-in drivers run from it.
+	Binary         string
+	Drivers        []driver.Spec
+	MaxKillTimeout time.Duration
+	// GC bounds what is kept of finished allocations.
+	GCInterval  time.Duration
+	GCMaxAllocs int
+	GCParallel  int
+	// Ephemeral ends tasks, drivers and keeper with the agent and does not
+	// wait for disks: a dev agent's node is gone when it ends.
+	Ephemeral bool
+	// Ineligible registers a new node as ineligible for work.
+	Ineligible bool
+	// DisableExec refuses commands in tasks (disable_remote_exec).
+	DisableExec bool
+}

@@ -1,0 +1,292 @@
+package keeper
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	protocol "github.com/nomadlite/nomadlite/plugins/keeper"
+)
+
+// TestMain lets the test binary be the keeper and a plugin too.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "keeper":
+			os.Exit(Main(os.Args[2:]))
+		case "fake-plugin":
+			os.Exit(fakePlugin())
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// fakePlugin prints a handshake, starts a child that outlives it, tells the
+// child's pid in a file, and waits.
+func fakePlugin() int {
+	fmt.Println("1|2|unix|/nowhere|grpc")
+	child := exec.Command("/bin/sh", "-c", "while [ ! -e "+os.Getenv("DIR")+"/end ]; do sleep 0.05; done; exit 9")
+	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := child.Start(); err != nil {
+		return 1
+	}
+	tmp := filepath.Join(os.Getenv("DIR"), "child.tmp")
+	_ = os.WriteFile(tmp, []byte(strconv.Itoa(child.Process.Pid)), 0o600)
+	_ = os.Rename(tmp, filepath.Join(os.Getenv("DIR"), "child"))
+	select {}
+}
+
+func startHost(t *testing.T) *Host {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "nlk") // sockets need short paths
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := Start(t.Context(), filepath.Join(dir, "k"), self, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = os.WriteFile(filepath.Join(dir, "end"), nil, 0o600)
+		_ = h.Stop(context.Background())
+		os.RemoveAll(dir)
+	})
+	return h
+}
+
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s: not in time", what)
+		}
+	}
+}
+
+// plugin starts the fake plugin and returns it and its orphan to be.
+func plugin(t *testing.T, h *Host) (*protocol.Plugin, protocol.Process) {
+	t.Helper()
+	self, _ := os.Executable()
+	dir := filepath.Dir(h.Dir())
+	p, err := h.Client().StartPlugin(t.Context(), protocol.PluginSpec{
+		Name: "fake", Argv: []string{self, "fake-plugin"}, Env: append(os.Environ(), "DIR="+dir), LogFile: filepath.Join(dir, "plugin.log"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var raw []byte
+	eventually(t, "the plugin's child", func() bool {
+		raw, err = os.ReadFile(filepath.Join(dir, "child"))
+		return err == nil
+	})
+	pid, err := strconv.Atoi(string(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := protocol.Identify(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, child
+}
+
+func end(t *testing.T, h *Host) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(filepath.Dir(h.Dir()), "end"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func kill(t *testing.T, p protocol.Process) {
+	t.Helper()
+	if err := syscall.Kill(p.Pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the end of a killed process", func() bool { return !p.Alive() })
+}
+
+func TestOrphansExitIsKept(t *testing.T) {
+	h := startHost(t)
+	p, child := plugin(t, h)
+	if p.Handshake != "1|2|unix|/nowhere|grpc" {
+		t.Errorf("handshake %q", p.Handshake)
+	}
+	kill(t, p.Process)
+	waited := make(chan protocol.Exit, 1)
+	go func() {
+		exit, err := h.Client().Wait(context.Background(), child)
+		if err != nil {
+			t.Error(err)
+		}
+		waited <- exit
+	}()
+	end(t, h)
+	want := protocol.Exit{Known: true, Code: 9}
+	if got := <-waited; got != want {
+		t.Errorf("exit %+v, want %+v", got, want)
+	}
+	if got, err := h.Client().Wait(t.Context(), child); err != nil || got != want {
+		t.Errorf("asked again: %+v, %v", got, err)
+	}
+}
+
+func TestUnknownProcess(t *testing.T) {
+	h := startHost(t)
+	exit, err := h.Client().Wait(t.Context(), protocol.Process{Pid: 1 << 22, StartTime: 1})
+	if err != nil || exit.Known {
+		t.Errorf("%+v, %v", exit, err)
+	}
+}
+
+func TestKilledKeeperIsReplaced(t *testing.T) {
+	h := startHost(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	restarted := make(chan struct{}, 1)
+	h.OnRestart(func() { restarted <- struct{}{} })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = h.Run(ctx)
+	}()
+	p, child := plugin(t, h)
+	before, err := h.Client().Info(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kill(t, before.Process)
+	<-restarted
+	after, err := h.Client().Info(ctx)
+	if err != nil || after.Process == before.Process {
+		t.Fatalf("info %+v, %v", after, err)
+	}
+	list, err := h.Client().Plugins(ctx)
+	if err != nil || len(list) != 1 || list[0] != *p {
+		t.Errorf("plugins %+v, %v; want %+v", list, err, p)
+	}
+	if !p.Process.Alive() || !child.Alive() {
+		t.Error("plugin or task did not outlive the keeper")
+	}
+	if err := h.Client().StopPlugin(ctx, "fake"); err != nil {
+		t.Error(err)
+	}
+	end(t, h)
+	cancel()
+	<-done
+}
+
+// TestLogsOutliveTheKeeper writes numbered lines through a FIFO while the
+// keeper is killed, and finds all of them.
+func TestLogsOutliveTheKeeper(t *testing.T) {
+	h := startHost(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	restarted := make(chan struct{}, 1)
+	h.OnRestart(func() { restarted <- struct{}{} })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = h.Run(ctx)
+	}()
+	defer func() { cancel(); <-done }()
+	dir := filepath.Dir(h.Dir())
+	spec := protocol.LogSpec{ID: "a-t", Dir: dir, Task: "t", Stdout: filepath.Join(dir, "o"), Stderr: filepath.Join(dir, "e"), MaxFiles: 5, MaxBytes: 1000}
+	for _, fifo := range []string{spec.Stdout, spec.Stderr} {
+		if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		held, err := protocol.OpenFIFO(fifo) // the agent's end
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer held.Close()
+	}
+	if err := h.Client().StartLogs(ctx, spec); err != nil {
+		t.Fatal(err)
+	}
+	w, err := os.OpenFile(spec.Stdout, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(from, to int) {
+		for i := from; i < to; i++ {
+			fmt.Fprintln(w, i)
+		}
+	}
+	write(0, 100)
+	info, err := h.Client().Info(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the first lines", func() bool { return len(lines(dir)) == 100 })
+	kill(t, info.Process)
+	write(100, 200)
+	<-restarted
+	write(200, 300)
+	w.Close()
+	if err := h.Client().StopLogs(ctx, "a-t"); err != nil {
+		t.Fatal(err)
+	}
+	got := lines(dir)
+	for i, l := range got {
+		if l != strconv.Itoa(i) {
+			t.Fatalf("line %d is %q", i, l)
+		}
+	}
+	if len(got) != 300 {
+		t.Errorf("%d lines", len(got))
+	}
+}
+
+func lines(dir string) []string {
+	var out []string
+	for n := 0; ; n++ {
+		f, err := os.Open(filepath.Join(dir, "t.stdout."+strconv.Itoa(n)))
+		if err != nil {
+			return out
+		}
+		for sc := bufio.NewScanner(f); sc.Scan(); {
+			out = append(out, strings.TrimSpace(sc.Text()))
+		}
+		f.Close()
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	h := startHost(t)
+	ctx := t.Context()
+	if _, err := h.Client().StartPlugin(ctx, protocol.PluginSpec{Name: "x", Argv: []string{"/no/such/program"}, LogFile: os.DevNull}); err == nil {
+		t.Error("a missing program was started")
+	}
+	if _, err := h.Client().StartPlugin(ctx, protocol.PluginSpec{Name: "x", Argv: []string{"/bin/false"}, LogFile: os.DevNull}); err == nil {
+		t.Error("a plugin without a handshake was accepted")
+	}
+	for _, id := range []string{"", "../x", "a/b", ".", ".."} {
+		if err := h.Client().StartLogs(ctx, protocol.LogSpec{ID: id}); err == nil {
+			t.Errorf("log id %q was accepted", id)
+		}
+	}
+	gone := protocol.NewClient(filepath.Join(t.TempDir(), "s"))
+	if _, err := gone.Info(ctx); !errors.Is(err, protocol.ErrGone) {
+		t.Errorf("no keeper: %v", err)
+	}
+}

@@ -1,0 +1,113 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"sort"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/client"
+	"github.com/nomadlite/nomadlite/client/driver"
+	"github.com/nomadlite/nomadlite/client/fingerprint"
+	"github.com/nomadlite/nomadlite/command/agent/config"
+	"github.com/nomadlite/nomadlite/jobspec"
+	"github.com/nomadlite/nomadlite/nomadlite"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// serverConfig tells the server what the agent was told.
+func serverConfig(cfg *config.Config, rpcAddr string, log hclog.Logger) nomadlite.Config {
+	s := cfg.Server
+	out := nomadlite.Config{
+		Region: cfg.Region, Name: cfg.NodeName, Dev: cfg.DevMode, RPCAddr: rpcAddr,
+		HeartbeatGrace: s.HeartbeatGrace, MinHeartbeatTTL: s.MinHeartbeatTTL, MaxHeartbeatsPerSecond: s.MaxHeartbeatsPerSecond,
+		NodeGCThreshold: s.NodeGCThreshold, JobGCInterval: s.JobGCInterval, JobGCThreshold: s.JobGCThreshold,
+		EvalGCThreshold: s.EvalGCThreshold, BatchEvalGCThreshold: s.BatchEvalGCThreshold, DeploymentGCThreshold: s.DeploymentGCThreshold,
+		JobDefaultPriority: s.JobDefaultPriority, JobMaxPriority: s.JobMaxPriority, JobMaxCount: s.JobMaxCount,
+		RaftSnapshotThreshold: uint64(s.RaftSnapshotThreshold), RaftTrailingLogs: uint64(s.RaftTrailingLogs),
+		RaftSnapshotInterval: s.RaftSnapshotInterval,
+		ParseJob:             parseJob, Logger: log,
+	}
+	if s.NumSchedulers != nil {
+		out.NumSchedulers = *s.NumSchedulers
+	}
+	if !cfg.DevMode {
+		out.DataDir = s.DataDir
+	}
+	return out
+}
+
+// parseJob reads a job file for the parse route: no access to files.
+func parseJob(hcl, vars string, canonicalize bool) (*structs.Job, error) {
+	job, err := jobspec.Parse(jobspec.ParseConfig{Path: "input.hcl", Source: []byte(hcl), VarContent: vars})
+	if err != nil {
+		return nil, err
+	}
+	if canonicalize {
+		job.Canonicalize()
+	}
+	return job, nil
+}
+
+// clientConfig tells the client what the agent was told.
+func clientConfig(cfg *config.Config, httpAddr string, servers api.Servers, log hclog.Logger) (client.Config, error) {
+	binary, err := os.Executable()
+	if err != nil {
+		return client.Config{}, fmt.Errorf("cannot find our own binary: %w", err)
+	}
+	drivers, err := driverSpecs(cfg, binary, log)
+	if err != nil {
+		return client.Config{}, err
+	}
+	c := cfg.Client
+	node := fingerprint.Config{
+		Name: cfg.NodeName, Datacenter: cfg.Datacenter, Class: c.NodeClass, Pool: c.NodePool, Meta: c.Meta, Options: c.Options,
+		HTTPAddr: httpAddr, NetworkInterface: c.NetworkInterface, NetworkSpeed: c.NetworkSpeed, CPUTotalCompute: c.CPUTotalCompute,
+		MemoryTotalMB: c.MemoryTotalMB, DiskTotalMB: c.DiskTotalMB, DiskFreeMB: c.DiskFreeMB, MinDynamicPort: c.MinDynamicPort,
+		MaxDynamicPort: c.MaxDynamicPort, NodeMaxAllocs: c.NodeMaxAllocs, CgroupParent: c.CgroupParent,
+	}
+	node.Reserved.CPU, node.Reserved.MemoryMB, node.Reserved.DiskMB = c.Reserved.CPU, c.Reserved.MemoryMB, c.Reserved.DiskMB
+	node.Reserved.Cores, node.Reserved.Ports = c.Reserved.Cores, c.Reserved.ReservedPorts
+	return client.Config{
+		Servers: servers, Logger: log, Node: node, StateDir: c.StateDir, AllocDir: c.AllocDir, Binary: binary, Drivers: drivers,
+		MaxKillTimeout: c.MaxKillTimeout, GCInterval: c.GCInterval, GCMaxAllocs: c.GCMaxAllocs, GCParallel: c.GCParallel,
+		Ephemeral: cfg.DevMode, DisableExec: c.DisableRemoteExec, Ineligible: c.DefaultIneligible,
+	}, nil
+}
+
+// builtIn are the drivers of this build. raw_exec always runs (and says when
+// it is disabled); the mock driver runs where a plugin block asks for it.
+var builtIn = map[string]bool{"raw_exec": true, "mock_driver": true}
+
+// driverSpecs lists the driver plugins to run: our own, and those of
+// plugin_dir that the configuration names.
+func driverSpecs(cfg *config.Config, binary string, log hclog.Logger) ([]driver.Spec, error) {
+	plugins := map[string]config.Plugin{"raw_exec": {}}
+	var external []string
+	for name, p := range cfg.Plugins {
+		plugins[name] = p
+		if !builtIn[name] {
+			external = append(external, name)
+		}
+	}
+	found, err := driver.FindExternal(cfg.PluginDir, external, log.Named("plugin_loader"))
+	if err != nil {
+		return nil, err
+	}
+	var out []driver.Spec
+	for name, p := range plugins {
+		argv := []string{binary, "plugin", name}
+		if !builtIn[name] {
+			path, ok := found[name]
+			if !ok {
+				return nil, fmt.Errorf("plugin %q is configured, but this build has no such driver and plugin_dir %q holds no executable of that name", name, cfg.PluginDir)
+			}
+			argv = append([]string{path}, p.Args...)
+		}
+		out = append(out, driver.Spec{Name: name, Argv: argv, Config: p.Config})
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out, nil
+}
