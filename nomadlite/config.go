@@ -96,6 +96,10 @@ func orDefault[T comparable](v, def T) T {
 	return v
 }
 
+// unbuiltBlocks are blocks that the clients of this build cannot run: a job
+// must not run as if it had not asked for them.
+var unbuiltBlocks = []string{"template", "artifact", "volume", "volume_mount", "vault", "csi_plugin", "secret"}
+
 // Checks are the parts of job validation that need libraries: cron
 // expressions, versions and their constraints. Limits of 0 are not checked.
 func Checks(maxPriority, maxCount int) structs.Checks {
@@ -112,6 +116,7 @@ func Checks(maxPriority, maxCount int) structs.Checks {
 			_, err := version.NewConstraint(constraint)
 			return err
 		},
+		Refused:     unbuiltBlocks,
 		MaxPriority: maxPriority,
 		MaxCount:    maxCount,
 	}

@@ -49,6 +49,12 @@ func TestRegisterRules(t *testing.T) {
 		t.Errorf("unknown namespace: %v", err)
 	}
 
+	template := testJob("a", "service")
+	template.TaskGroups[0].Tasks[0].Templates = []*structs.Template{{EmbeddedTmpl: "x", DestPath: "local/x"}}
+	if err := put(&api.JobRegisterRequest{Job: template}); err == nil || !strings.Contains(err.Error(), "template is not supported by this build: remove it from the job") {
+		t.Errorf("a block that cannot be run: %v", err)
+	}
+
 	first := s.register(testJob("a", "service"))
 	fails(t, "exists", put(&api.JobRegisterRequest{Job: testJob("a", "service"), EnforceIndex: true}), "500 (Enforcing job modify index 0: job already exists)")
 	fails(t, "type", put(&api.JobRegisterRequest{Job: testJob("a", "batch")}), `500 (cannot update job from type "service" to "batch")`)
