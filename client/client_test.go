@@ -1,0 +1,424 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/client/driver"
+	"github.com/nomadlite/nomadlite/client/fingerprint"
+	"github.com/nomadlite/nomadlite/client/keeper"
+	"github.com/nomadlite/nomadlite/drivers/rawexec"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// TestMain lets the test binary be the keeper and the driver plugin too.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "keeper":
+			os.Exit(keeper.Main(os.Args[2:]))
+		case "plugin":
+			os.Exit(rawexec.Serve())
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// patience bounds every wait of a test.
+const patience = 20 * time.Second
+
+// servers are the servers as a node sees them, played by the test.
+type servers struct {
+	mu      sync.Mutex // guards what follows
+	index   uint64
+	allocs  map[string]*structs.Allocation
+	node    *structs.Node
+	updates map[string]*structs.AllocUpdate
+	reports int   // calls of UpdateAllocs
+	fail    error // of UpdateAllocs
+	changed chan struct{}
+}
+
+func newServers() *servers {
+	return &servers{index: 1, allocs: map[string]*structs.Allocation{}, updates: map[string]*structs.AllocUpdate{}, changed: make(chan struct{})}
+}
+
+// touch wakes whoever waits. The caller holds mu.
+func (s *servers) touch() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Register implements api.Servers.
+func (s *servers) Register(_ context.Context, n *structs.Node) (*api.NodeRegisterResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.node = n
+	s.touch()
+	return &api.NodeRegisterResponse{HeartbeatTTL: 10 * time.Second, Index: s.index}, nil
+}
+
+// Heartbeat implements api.Servers.
+func (s *servers) Heartbeat(context.Context, api.NodeHeartbeat) (*api.NodeRegisterResponse, error) {
+	return &api.NodeRegisterResponse{HeartbeatTTL: 10 * time.Second}, nil
+}
+
+// Allocs implements api.Servers.
+func (s *servers) Allocs(ctx context.Context, req api.NodeAllocsRequest) (*api.NodeAllocsResponse, error) {
+	for {
+		s.mu.Lock()
+		if s.index > req.Since {
+			out := &api.NodeAllocsResponse{Index: s.index, Full: req.Since == 0}
+			for _, a := range s.allocs {
+				if a.AllocModifyIndex > req.Since {
+					out.Allocs = append(out.Allocs, a)
+				}
+			}
+			s.mu.Unlock()
+			return out, nil
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// UpdateAllocs implements api.Servers.
+func (s *servers) UpdateAllocs(_ context.Context, req api.NodeAllocUpdateRequest) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reports++
+	if s.fail != nil {
+		return s.fail
+	}
+	for _, u := range req.Updates {
+		if old := s.updates[u.AllocID]; old == nil || old.Revision < u.Revision {
+			s.updates[u.AllocID] = u
+		}
+	}
+	s.touch()
+	return nil
+}
+
+// put gives the node an allocation, or a newer version of it.
+func (s *servers) put(a *structs.Allocation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.index++
+	n := *a
+	n.AllocModifyIndex, n.ModifyIndex = s.index, s.index
+	s.allocs[a.ID] = &n
+	s.touch()
+}
+
+// stop asks the node to stop an allocation.
+func (s *servers) stop(id string) {
+	s.mu.Lock()
+	a := *s.allocs[id]
+	s.mu.Unlock()
+	a.DesiredStatus = structs.AllocDesiredStatusStop
+	s.put(&a)
+}
+
+// await waits until the node has reported what ok wants of an allocation.
+func (s *servers) await(t *testing.T, id string, ok func(*structs.AllocUpdate) bool) *structs.AllocUpdate {
+	t.Helper()
+	limit := time.After(patience)
+	for {
+		s.mu.Lock()
+		u, changed := s.updates[id], s.changed
+		s.mu.Unlock()
+		if u != nil && ok(u) {
+			return u
+		}
+		select {
+		case <-changed:
+		case <-limit:
+			t.Fatalf("allocation %s was last reported as %+v", id, u)
+		}
+	}
+}
+
+func is(status string) func(*structs.AllocUpdate) bool {
+	return func(u *structs.AllocUpdate) bool { return u.ClientStatus == status }
+}
+
+// site is a node with its HTTP API.
+type site struct {
+	*Client
+	servers *servers
+	http    *api.Client
+	stop    func()
+}
+
+// start runs a node on a directory. An ephemeral one ends its tasks with it.
+func start(t *testing.T, dir string, s *servers, ephemeral bool) *site {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := New(Config{
+		Servers: s, Logger: hclog.NewNullLogger(), StateDir: filepath.Join(dir, "client"), AllocDir: filepath.Join(dir, "alloc"), Binary: self,
+		Node:           fingerprint.Config{Name: "n", Datacenter: "dc1", HTTPAddr: "127.0.0.1:4646"},
+		Drivers:        []driver.Spec{{Name: "raw_exec", Argv: []string{self, "plugin", "raw_exec"}, Config: map[string]any{"enabled": true}}},
+		MaxKillTimeout: 30 * time.Second, GCMaxAllocs: 50, GCInterval: time.Hour, Ephemeral: ephemeral,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	mux := api.NewMux(api.MuxConfig{Resolve: api.NoACLs})
+	c.Bind(mux)
+	web := httptest.NewServer(mux)
+	client, err := api.NewClient(api.ClientConfig{Address: web.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("node ended with %v", err)
+		}
+		web.CloseClientConnections()
+		web.Close()
+	})
+	t.Cleanup(stop)
+	return &site{Client: c, servers: s, http: client, stop: stop}
+}
+
+// shortDir is a directory for sockets, whose paths must be short.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "nlc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// shell makes an allocation of one task that runs a script.
+func shell(id, kind, script string) *structs.Allocation {
+	task := &structs.Task{Name: "main", Driver: "raw_exec", Config: map[string]any{"command": "/bin/sh", "args": []any{"-c", script}},
+		KillTimeout: structs.Ptr(2 * time.Second), Resources: &structs.Resources{CPU: structs.Ptr(100), MemoryMB: structs.Ptr(64)}}
+	job := &structs.Job{ID: "job", Name: "job", Namespace: "default", Region: "global", Type: kind, TaskGroups: []*structs.TaskGroup{{Name: "g", Tasks: []*structs.Task{task}}}}
+	job.Canonicalize()
+	return &structs.Allocation{
+		ID: id, Name: "job.g[0]", Namespace: "default", JobID: "job", Job: job, TaskGroup: "g", DesiredStatus: structs.AllocDesiredStatusRun,
+		ClientStatus: structs.AllocClientStatusPending, AllocatedResources: &structs.AllocatedResources{Tasks: map[string]*structs.AllocatedTaskResources{
+			"main": {Cpu: structs.AllocatedCpuResources{CpuShares: 100}, Memory: structs.AllocatedMemoryResources{MemoryMB: 64}}}},
+	}
+}
+
+const (
+	firstID  = "11111111-1111-1111-1111-111111111111"
+	secondID = "22222222-2222-2222-2222-222222222222"
+)
+
+// fails checks the whole text of an error.
+func fails(t *testing.T, what string, err error, want string) {
+	t.Helper()
+	if err == nil || err.Error() != want {
+		t.Errorf("%s: got %v, want %s", what, err, want)
+	}
+}
+
+// TestServiceOverTheAPI runs a service and looks at it through every route.
+func TestServiceOverTheAPI(t *testing.T) {
+	s := newServers()
+	n := start(t, shortDir(t), s, true)
+	s.put(shell(firstID, structs.JobTypeService, `echo hello; echo oops >&2; trap 'echo hup' HUP; while :; do sleep 0.05; done`))
+	s.await(t, firstID, is(structs.AllocClientStatusRunning))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	fs := n.http.FS()
+
+	waitLog := func(kind, want string) {
+		t.Helper()
+		r, err := fs.Logs(ctx, api.LogsRequest{AllocID: firstID, Task: "main", Type: kind, Follow: true}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		got := ""
+		for !strings.Contains(got, want) {
+			var buf [256]byte
+			k, err := r.Read(buf[:])
+			if got += string(buf[:k]); err != nil {
+				t.Fatalf("log ended with %v after %q, want %q", err, got, want)
+			}
+		}
+	}
+	waitLog("stdout", "hello\n")
+	waitLog("stderr", "oops\n")
+
+	entries, err := fs.List(ctx, firstID, "/alloc/logs", nil)
+	if err != nil || len(entries) < 2 || entries[0].IsDir {
+		t.Errorf("%+v %v", entries, err)
+	}
+	info, err := fs.Stat(ctx, firstID, "/alloc/logs/main.stdout.0", nil)
+	if err != nil || info.Size < 6 || info.ContentType == "" {
+		t.Errorf("%+v %v", info, err)
+	}
+	_, err = fs.Stat(ctx, firstID, "", nil)
+	fails(t, "no path", err, "Unexpected response code: 400 (must provide a file name)")
+	if _, err = fs.Stat(ctx, firstID, "/none", nil); err == nil || !strings.HasPrefix(err.Error(), "Unexpected response code: 404 (") {
+		t.Errorf("no such file: %v", err)
+	}
+	if _, err = fs.List(ctx, firstID, "/../..", nil); err == nil || !strings.Contains(err.Error(), "Path escapes the alloc directory") {
+		t.Errorf("outside: %v", err)
+	}
+	_, err = fs.List(ctx, "abc", "/", nil)
+	fails(t, "short id", err, "Unexpected response code: 400 (must provide a valid alloc id)")
+	_, err = fs.List(ctx, secondID, "/", nil)
+	fails(t, "unknown", err, `Unexpected response code: 404 (Unknown allocation "`+secondID+`")`)
+	_, err = fs.Logs(ctx, api.LogsRequest{AllocID: firstID, Task: "other", Type: "stdout"}, nil)
+	fails(t, "unknown task", err, `Unexpected response code: 400 (unknown task name "other")`)
+	_, err = fs.Logs(ctx, api.LogsRequest{AllocID: firstID, Task: "main", Type: "out"}, nil)
+	fails(t, "log type", err, "Unexpected response code: 400 (must provide log type (stdout/stderr))")
+	_, err = fs.Logs(ctx, api.LogsRequest{AllocID: firstID, Task: "main", Type: "stdout", Origin: "middle"}, nil)
+	fails(t, "origin", err, "Unexpected response code: 400 (origin must be start or end)")
+
+	allocs := n.http.Allocations()
+	var stdout strings.Builder
+	code, err := allocs.Exec(ctx, &api.ExecRequest{AllocID: firstID, Task: "main", Command: []string{"/bin/sh", "-c", "cat; exit 7"}, Stdin: strings.NewReader("typed"), Stdout: &stdout}, nil)
+	if err != nil || code != 7 || stdout.String() != "typed" {
+		t.Errorf("exec: code %d, %q, %v", code, stdout.String(), err)
+	}
+	_, err = allocs.Exec(ctx, &api.ExecRequest{AllocID: secondID, Task: "main", Command: []string{"x"}}, nil)
+	fails(t, "exec unknown", err, `Unknown allocation "`+secondID+`"`)
+	if err := allocs.Signal(ctx, firstID, &api.AllocSignalRequest{Task: "main", Signal: "SIGHUP"}, nil); err != nil {
+		t.Error(err)
+	}
+	waitLog("stdout", "hup\n")
+	stats, err := allocs.Stats(ctx, firstID, "", nil)
+	if err != nil || stats.Tasks["main"] == nil || stats.Timestamp == 0 {
+		t.Errorf("%+v %v", stats, err)
+	}
+	if host, err := n.http.Nodes().Stats(ctx, "", nil); err != nil || host.Memory == nil || host.Memory.Total == 0 {
+		t.Errorf("%+v %v", host, err)
+	}
+	_, err = n.http.Nodes().Stats(ctx, secondID, nil)
+	fails(t, "another node", err, `Unexpected response code: 404 (Unknown node "`+secondID+`")`)
+
+	fails(t, "restart unknown", allocs.Restart(ctx, firstID, &api.AllocRestartRequest{TaskName: "x"}, nil), "Unexpected response code: 500 (Could not find task runner for task: x)")
+	if err := allocs.Restart(ctx, firstID, &api.AllocRestartRequest{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.await(t, firstID, func(u *structs.AllocUpdate) bool {
+		m := u.TaskStates["main"]
+		return m.Restarts == 1 && m.State == structs.TaskStateRunning
+	})
+	s.stop(firstID)
+	u := s.await(t, firstID, is(structs.AllocClientStatusComplete))
+	if m := u.TaskStates["main"]; m.State != structs.TaskStateDead || m.Failed || m.FinishedAt == nil {
+		t.Errorf("%+v", m)
+	}
+	if err := n.http.Nodes().GC(ctx, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(n.cfg.AllocDir, firstID)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory is still there: %v", err)
+	}
+}
+
+// TestBatch runs tasks to their end, well and badly.
+func TestBatch(t *testing.T) {
+	s := newServers()
+	start(t, shortDir(t), s, true)
+	bad := shell(secondID, structs.JobTypeBatch, "exit 3")
+	bad.Job.TaskGroups[0].Tasks[0].RestartPolicy = &structs.RestartPolicy{Attempts: structs.Ptr(0), Mode: structs.Ptr("fail")}
+	s.put(shell(firstID, structs.JobTypeBatch, "exit 0"))
+	s.put(bad)
+	s.await(t, firstID, is(structs.AllocClientStatusComplete))
+	u := s.await(t, secondID, is(structs.AllocClientStatusFailed))
+	var kinds []string
+	for _, e := range u.TaskStates["main"].Events {
+		kinds = append(kinds, e.Type)
+	}
+	if got := strings.Join(kinds, ", "); got != "Received, Task Setup, Started, Terminated, Not Restarting" {
+		t.Errorf("events: %s", got)
+	}
+	missing := shell("33333333-3333-3333-3333-333333333333", structs.JobTypeBatch, "")
+	missing.Job.TaskGroups[0].Tasks[0].Config = map[string]any{"command": "/no/such/program"}
+	missing.Job.TaskGroups[0].Tasks[0].RestartPolicy = bad.Job.TaskGroups[0].Tasks[0].RestartPolicy
+	s.put(missing)
+	u = s.await(t, missing.ID, is(structs.AllocClientStatusFailed))
+	said := false
+	for _, e := range u.TaskStates["main"].Events {
+		said = said || e.Type == structs.TaskDriverFailure && strings.Contains(e.Details["driver_error"], "/no/such/program")
+	}
+	if !said {
+		t.Errorf("no event names the missing program: %+v", u.TaskStates["main"].Events)
+	}
+}
+
+// TestRestartOfTheAgent: tasks go on while there is no agent, and the next one
+// finds them.
+func TestRestartOfTheAgent(t *testing.T) {
+	s, dir := newServers(), shortDir(t)
+	n := start(t, dir, s, false)
+	s.put(shell(firstID, structs.JobTypeService, `echo $$ >> $NOMAD_TASK_DIR/pids; while :; do sleep 0.05; done`))
+	s.put(shell(secondID, structs.JobTypeBatch, `while [ ! -e $NOMAD_ALLOC_DIR/end ]; do sleep 0.02; done; exit 5`))
+	s.await(t, firstID, is(structs.AllocClientStatusRunning))
+	s.await(t, secondID, is(structs.AllocClientStatusRunning))
+	id := n.Node().ID
+	n.stop()
+	if err := os.WriteFile(filepath.Join(dir, "alloc", secondID, "alloc", "end"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again := start(t, dir, s, true)
+	if again.Node().ID != id {
+		t.Errorf("the node has the id %s, had %s", again.Node().ID, id)
+	}
+	u := s.await(t, secondID, func(u *structs.AllocUpdate) bool {
+		for _, e := range u.TaskStates["main"].Events {
+			if e.Type == structs.TaskTerminated {
+				return true
+			}
+		}
+		return false
+	})
+	for _, e := range u.TaskStates["main"].Events {
+		if e.Type == structs.TaskTerminated && e.Details["exit_code"] != "5" {
+			t.Errorf("ended with %v", e.Details)
+		}
+	}
+	s.stop(firstID)
+	s.await(t, firstID, is(structs.AllocClientStatusComplete))
+	pids, err := os.ReadFile(filepath.Join(dir, "alloc", firstID, "main", "local", "pids"))
+	if err != nil || strings.Count(string(pids), "\n") != 1 {
+		t.Errorf("the service was started more than once: %q, %v", pids, err)
+	}
+}
+
+// TestStoppedBeforeItStarted: what the servers stopped before it came here is
+// reported as done.
+func TestStoppedBeforeItStarted(t *testing.T) {
+	s := newServers()
+	a := shell(firstID, structs.JobTypeService, "exit 0")
+	a.DesiredStatus = structs.AllocDesiredStatusStop
+	s.put(a)
+	start(t, shortDir(t), s, true)
+	u := s.await(t, firstID, is(structs.AllocClientStatusComplete))
+	if u.ClientDescription != "stopped before it started" {
+		t.Errorf("%+v", u)
+	}
+}
