@@ -28,7 +28,8 @@ func TestMain(m *testing.M) {
 		case "keeper":
 			os.Exit(keeper.Main(os.Args[2:]))
 		case "plugin":
-			os.Exit(rawexec.Serve())
+			rawexec.Serve()
+			os.Exit(0)
 		}
 	}
 	os.Exit(m.Run())

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/client/fingerprint"
 	"github.com/nomadlite/nomadlite/client/rootfs"
 	plugin "github.com/nomadlite/nomadlite/plugins/driver"
 	"github.com/nomadlite/nomadlite/structs"
@@ -158,4 +159,16 @@ func fsError(err error) error {
 		return structs.Errorf(structs.Denied, "%w", err)
 	}
 	return err
+}
+
+// hostStats tells what the node's machine uses.
+func (c *Client) hostStats(_ context.Context, r *api.Request) (*api.Response, error) {
+	if err := c.localNode(r); err != nil {
+		return nil, err
+	}
+	stats, err := fingerprint.HostStats(c.cfg.AllocDir)
+	if err != nil {
+		return nil, err
+	}
+	return &api.Response{Body: stats}, nil
 }

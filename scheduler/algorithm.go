@@ -148,7 +148,7 @@ func clampScore(fit float64) float64 { return min(max(fit, 0), 18) / 18 }
 
 // checkScore keeps a third party's mistakes out of the heap order.
 func checkScore(name string, score float64) float64 {
-	if math.IsNaN(score) || math.IsInf(score, 0) {
+	if score-score != 0 { // NaN and both infinities
 		panic(fmt.Sprintf("scheduler algorithm %q returned the score %v", name, score))
 	}
 	return score

@@ -237,6 +237,9 @@ func (e *engine) portSeed(num uint32) uint64 {
 // the counts and ports, and marks the nodes where it failed before. The
 // returned function undoes it.
 func (e *engine) prepare(ask *placeAsk) (undo func()) {
+	if ask.previous == nil && ask.reschedule == nil {
+		return func() {}
+	}
 	touched := e.avoid(ask)
 	nothing := func() {}
 	if ask.previous != nil && ask.stopPrevious != nil && !ask.previous.Terminal() {

@@ -22,6 +22,7 @@ type engine struct {
 
 	buckets  []bucket
 	byKey    map[bucketKey]int32
+	last     int32 // the bucket that add used last, which it mostly uses again
 	heaped   bool
 	penalty  []uint32    // nodes of earlier failures of the placement at hand
 	grantOn  uint32      // the node where granted ports may be taken
@@ -29,7 +30,8 @@ type engine struct {
 	handover string      // the predecessor whose cores and devices pass on
 	exclude  []uint32    // nodes without dynamic ports left
 	eligible *eligibility
-	view     NodeView // reused, because what an algorithm is shown escapes
+	byClass  map[uint32]float64 // affinity scores
+	view     NodeView           // reused, because what an algorithm is shown escapes
 }
 
 // bucketKey names a heap: nodes of one spread value and one count of terms.
@@ -108,7 +110,7 @@ func (s *scratch) at(num uint32) *slot {
 // newEngine prepares a group: counts what runs already and scores all nodes.
 func newEngine(p *pass, gd *groupDecision, live []*structs.Allocation) *engine {
 	e := &engine{pass: p, ask: newGroupAsk(p.job, gd.group, p.config.oversub), filter: newFilter(p.job, gd.group),
-		byKey: map[bucketKey]int32{}, work: &p.cluster.work, heaped: len(gd.asks) > 2, eligible: &p.blocking}
+		byKey: map[bucketKey]int32{}, byClass: map[uint32]float64{}, work: &p.cluster.work, heaped: len(gd.asks) > 2, eligible: &p.blocking}
 	e.terms = newTerms(p, gd.group)
 	e.work.reset()
 	if n := p.cluster.Len(); len(e.work.slots) < n {
@@ -177,7 +179,7 @@ func (e *engine) survey(insert bool) *structs.AllocMetric {
 
 func (e *engine) surveyClass(m *structs.AllocMetric, class *nodeClass, insert bool) {
 	perNode := e.filter.perNode()
-	affinity := e.terms.classAffinity(class.sample)
+	affinity := e.affinity(class.nodes[0])
 	for _, num := range class.nodes {
 		n := e.cluster.rows[num].Node
 		if perNode {
@@ -293,6 +295,20 @@ func (e *engine) score(num uint32, s *slot, affinity float64) (float64, uint8) {
 	return score, terms
 }
 
+// affinity is what a node's class decides of its affinity score.
+func (e *engine) affinity(num uint32) float64 {
+	if len(e.terms.affinities) == 0 {
+		return 0
+	}
+	class := e.cluster.class[num]
+	score, known := e.byClass[class]
+	if !known {
+		score = e.terms.classAffinity(e.cluster.rows[num].Node)
+		e.byClass[class] = score
+	}
+	return score
+}
+
 // show fills in what an algorithm sees of a node.
 func (c *Cluster) show(num uint32, v *NodeView) {
 	v.Node, v.Total, v.Free, v.Allocs = c.rows[num].Node, c.total[num], c.free[num], int(c.used[num])
@@ -365,8 +381,7 @@ func (e *engine) refresh(num uint32) {
 	if e.values != nil {
 		s.value = e.values.of(e.cluster, num)
 	}
-	n := e.cluster.rows[num].Node
-	score, terms := e.score(num, s, e.terms.classAffinity(n))
+	score, terms := e.score(num, s, e.affinity(num))
 	key := bucketKey{s.value, terms}
 	if s.bucket != 0 && e.buckets[s.bucket-1].bucketKey == key {
 		b := &e.buckets[s.bucket-1]
@@ -384,15 +399,24 @@ func (e *engine) refresh(num uint32) {
 
 // add appends a node to its bucket without ordering it.
 func (e *engine) add(num uint32, s *slot, key bucketKey, score float64) {
+	i := e.last
+	if int(i) >= len(e.buckets) || e.buckets[i].bucketKey != key {
+		i = e.bucketOf(key)
+		e.last = i
+	}
+	b := &e.buckets[i]
+	s.bucket, s.pos = i+1, int32(len(b.entries))
+	b.entries = append(b.entries, entry{score: score, num: num, tie: uint32(mix(e.opts.Seed ^ uint64(num)))})
+}
+
+func (e *engine) bucketOf(key bucketKey) int32 {
 	i, ok := e.byKey[key]
 	if !ok {
 		i = int32(len(e.buckets))
 		e.byKey[key] = i
 		e.buckets = append(e.buckets, bucket{bucketKey: key, entries: e.work.entries()})
 	}
-	b := &e.buckets[i]
-	s.bucket, s.pos = i+1, int32(len(b.entries))
-	b.entries = append(b.entries, entry{score: score, num: num, tie: uint32(mix(e.opts.Seed ^ uint64(num)))})
+	return i
 }
 
 // drop takes a node out of its bucket.

@@ -80,10 +80,9 @@ func (w *world) LatestDeployment(_, id string) *structs.Deployment {
 	return nil
 }
 
-func (w *world) NodePool(name string) *structs.NodePool               { return w.pools[name] }
-func (w *world) SchedulerConfig() *structs.SchedulerConfiguration     { return &w.config }
-func (w *world) addNode(n *structs.Node)                              { w.nodes = append(w.nodes, n) }
-func (w *world) node(name string) (n *structs.Node, num int, ok bool) { return w.find(name) }
+func (w *world) NodePool(name string) *structs.NodePool           { return w.pools[name] }
+func (w *world) SchedulerConfig() *structs.SchedulerConfiguration { return &w.config }
+func (w *world) addNode(n *structs.Node)                          { w.nodes = append(w.nodes, n) }
 
 func (w *world) find(name string) (*structs.Node, int, bool) {
 	for i, n := range w.nodes {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -39,12 +40,11 @@ func keptUUID(path, what string) (string, error) {
 		return "", fmt.Errorf("cannot read %s: %w", what, err)
 	}
 	defer f.Close()
-	buf := make([]byte, maxIdentity)
-	n, err := f.Read(buf)
-	if err != nil && n == 0 && !errors.Is(err, os.ErrClosed) && err.Error() != "EOF" {
+	data, err := io.ReadAll(io.LimitReader(f, maxIdentity))
+	if err != nil {
 		return "", fmt.Errorf("cannot read %s: %w", what, err)
 	}
-	id := string(bytes.TrimSpace(buf[:n]))
+	id := string(bytes.TrimSpace(data))
 	if !uuidForm.MatchString(id) {
 		return "", fmt.Errorf("%s holds no UUID: restore it from a backup, or remove it and the node joins as a new one", path)
 	}

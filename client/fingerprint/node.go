@@ -44,6 +44,9 @@ type Config struct {
 	Reserved         Reserved
 	AllocDir         string // must exist; its disk is the node's
 	CgroupParent     string
+	// Version and Revision are of this build; default: what the Go toolchain
+	// recorded.
+	Version, Revision string
 }
 
 // Reserved is withheld from tasks: MHz, MiB, core numbers as "0-3,6" and ports
@@ -182,23 +185,22 @@ func arch(_ *Config, n *structs.Node) error {
 	return nil
 }
 
+// nomad says what the agent is. Contract version and our own are told apart,
+// since jobs ask for the first.
 func nomad(cfg *Config, n *structs.Node) error {
-	version, revision := "unknown", "unknown"
+	version, revision := cfg.Version, cfg.Revision
 	if info, ok := debug.ReadBuildInfo(); ok {
-		orDefault(&info.Main.Version, version)
-		version = strings.TrimPrefix(info.Main.Version, "v")
+		orDefault(&version, strings.TrimPrefix(info.Main.Version, "v"))
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
-				revision = s.Value
+				orDefault(&revision, s.Value)
 			}
 		}
 	}
 	n.Attributes["nomad.version"] = ContractVersion
-	n.Attributes["nomad.revision"] = revision
-	n.Attributes["nomadlite.version"] = version
+	setPresent(n, "nomad.revision", revision)
+	setPresent(n, "nomadlite.version", version)
 	n.Attributes["nomad.service_discovery"] = "true"
-	if cfg.HTTPAddr != "" {
-		n.Attributes["unique.advertise.address"] = cfg.HTTPAddr
-	}
+	setPresent(n, "unique.advertise.address", cfg.HTTPAddr)
 	return nil
 }

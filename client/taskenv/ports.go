@@ -1,12 +1,11 @@
 package taskenv
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
-
-	"maps"
 
 	"github.com/nomadlite/nomadlite/structs"
 )

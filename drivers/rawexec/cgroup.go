@@ -112,7 +112,8 @@ func (c cgroup) procs() []int {
 	}
 	var out []int
 	for _, f := range strings.Fields(string(raw)) {
-		if pid, err := strconv.Atoi(f); err == nil {
+		// A thread of ours may be passing through to fork: see enter.
+		if pid, err := strconv.Atoi(f); err == nil && pid != os.Getpid() {
 			out = append(out, pid)
 		}
 	}
@@ -157,11 +158,11 @@ func (c cgroup) remove() {
 // enter moves the calling thread into a v1 group and returns the way back. The
 // thread must be locked: a child that it forks is born in the group.
 func (c cgroup) enter() (leave func()) {
+	home := ownFreezer() // known before the first thread ever leaves it
 	tid := []byte(strconv.Itoa(unix.Gettid()))
 	if os.WriteFile(filepath.Join(c.dir, "tasks"), tid, 0) != nil {
 		return func() {}
 	}
-	home := ownFreezer()
 	return func() { _ = os.WriteFile(filepath.Join(home, "tasks"), tid, 0) }
 }
 

@@ -88,13 +88,12 @@ func New(k *keeper.Client, log hclog.Logger) *Driver {
 }
 
 // Serve serves the driver as a plugin process until the host ends it.
-func Serve() int {
+func Serve() {
 	var k *keeper.Client
 	if socket := os.Getenv(keeper.SocketEnv); socket != "" {
 		k = keeper.NewClient(socket)
 	}
 	driver.Serve(func(log hclog.Logger) driver.Driver { return New(k, log.Named(Name)) })
-	return 0
 }
 
 // PluginInfo implements base.Plugin.

@@ -82,3 +82,29 @@ func (e *Events) Stream(ctx context.Context, send func(*TaskEvent) error) error 
 		}
 	}
 }
+
+// minStatsInterval keeps a careless caller from making a driver spin.
+const minStatsInterval = 100 * time.Millisecond
+
+// StreamStats is Observer.TaskStats for a driver that measures on demand: it
+// sends at once and then every interval, until exited is closed or ctx ends.
+func StreamStats(ctx context.Context, interval time.Duration, exited <-chan struct{}, measure func() (*TaskStats, error), send func(*TaskStats) error) error {
+	ticker := time.NewTicker(max(interval, minStatsInterval))
+	defer ticker.Stop()
+	for {
+		stats, err := measure()
+		if err != nil {
+			return err
+		}
+		if err := send(stats); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-exited:
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
