@@ -33,20 +33,8 @@ func (d *Driver) TaskStats(ctx context.Context, id string, interval time.Duratio
 	if err != nil {
 		return err
 	}
-	tick := time.NewTicker(max(interval, 100*time.Millisecond))
-	defer tick.Stop()
-	for {
-		if err := send(t.measure(time.Now())); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.done:
-			return nil
-		case <-tick.C:
-		}
-	}
+	measure := func() (*driver.TaskStats, error) { return t.measure(time.Now()), nil }
+	return driver.StreamStats(ctx, interval, t.done, measure, send)
 }
 
 // measure reads what the task's processes use; CPU is the mean since the last

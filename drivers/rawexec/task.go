@@ -210,28 +210,14 @@ func openStreams(cfg *driver.TaskConfig) ([]*os.File, error) {
 		if path == "" {
 			path = os.DevNull
 		}
-		f, err := openOutput(path)
+		f, err := driver.OpenOutput(path)
 		if err != nil {
 			closeAll(files)
-			return nil, fmt.Errorf("cannot open the task's output: %w", err)
+			return nil, err
 		}
 		files = append(files, f)
 	}
 	return files, nil
-}
-
-// openOutput opens without waiting, then gives the task a file that blocks as
-// programs expect.
-func openOutput(path string) (*os.File, error) {
-	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_APPEND, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	if err := unix.SetNonblock(fd, false); err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), path), nil
 }
 
 func closeAll(files []*os.File) {

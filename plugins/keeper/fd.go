@@ -50,13 +50,10 @@ func AwaitPidfd(pidfd *os.File) {
 	if err != nil {
 		return
 	}
-	first := true
-	_ = raw.Read(func(uintptr) bool {
-		if first { // wait once; what wakes us is the end
-			first = false
-			return false
-		}
-		return true
+	_ = raw.Read(func(fd uintptr) bool {
+		// The poller forgets an end that it saw before we came here.
+		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return ready > 0 || err != nil && err != unix.EINTR
 	})
 }
 
