@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -113,6 +114,20 @@ func TestRunAndWait(t *testing.T) {
 	}
 	if _, err := d.WaitTask(t.Context(), cfg.ID); !errors.Is(err, driver.ErrTaskNotFound) {
 		t.Errorf("a destroyed task is waited for: %v", err)
+	}
+}
+
+// TestOutputBlocks: a program's writes wait for the reader, they do not fail.
+func TestOutputBlocks(t *testing.T) {
+	d := newDriver(t, map[string]any{"enabled": true})
+	cfg := newTask(t, "grep flags /proc/self/fdinfo/1")
+	start(t, d, cfg)
+	if _, err := d.WaitTask(t.Context(), cfg.ID); err != nil {
+		t.Fatal(err)
+	}
+	flags, err := strconv.ParseUint(strings.Fields(output(t, cfg))[1], 8, 64)
+	if err != nil || flags&syscall.O_NONBLOCK != 0 {
+		t.Errorf("the output's flags are %o, %v", flags, err)
 	}
 }
 

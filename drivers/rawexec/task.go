@@ -215,6 +215,12 @@ func openStreams(cfg *driver.TaskConfig) ([]*os.File, error) {
 			closeAll(files)
 			return nil, err
 		}
+		// Programs expect files that block, and Fd leaves this one alone.
+		if err := unix.SetNonblock(int(f.Fd()), false); err != nil {
+			f.Close()
+			closeAll(files)
+			return nil, err
+		}
 		files = append(files, f)
 	}
 	return files, nil

@@ -9,8 +9,8 @@ import (
 
 // OpenOutput opens a task's StdoutPath or StderrPath for writing. The agent
 // holds FIFOs open for reading, so this never blocks: a FIFO that nobody reads
-// is a recoverable error. Given to a child process the file becomes blocking,
-// as programs expect.
+// is a recoverable error. Writes through the file wait as usual, but its
+// descriptor is non-blocking: change that before a child process gets it.
 func OpenOutput(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|syscall.O_NONBLOCK, 0)
 	switch {
