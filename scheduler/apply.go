@@ -59,7 +59,7 @@ func (p *pass) occupy(a *structs.Allocation, sign int64) {
 func (p *pass) placeGroup(gd *groupDecision, live []*structs.Allocation) []*structs.Allocation {
 	e := newEngine(p, gd, live)
 	defer e.close()
-	out := &placing{decision: gd, ask: e.ask, metric: e.survey(true), bySpeed: map[int64]*structs.PlanGroup{}}
+	out := &placing{decision: gd, deployment: p.decision.deploymentID, ask: e.ask, metric: e.survey(true), bySpeed: map[int64]*structs.PlanGroup{}}
 	pending := make([]*placeAsk, len(gd.asks))
 	for i := range gd.asks {
 		pending[i] = &gd.asks[i]
@@ -92,12 +92,13 @@ func (p *pass) placeGroup(gd *groupDecision, live []*structs.Allocation) []*stru
 // placing collects the placements of a group. Those on nodes whose cores have
 // another speed get other resources, and so a plan group of their own.
 type placing struct {
-	decision *groupDecision
-	ask      *groupAsk
-	metric   *structs.AllocMetric
-	groups   []*structs.PlanGroup
-	bySpeed  map[int64]*structs.PlanGroup
-	count    int
+	decision   *groupDecision
+	deployment string
+	ask        *groupAsk
+	metric     *structs.AllocMetric
+	groups     []*structs.PlanGroup
+	bySpeed    map[int64]*structs.PlanGroup
+	count      int
 }
 
 func (o *placing) add(n *structs.Node, placement structs.Placement) {
@@ -107,7 +108,7 @@ func (o *placing) add(n *structs.Node, placement structs.Placement) {
 	}
 	g := o.bySpeed[speed]
 	if g == nil {
-		g = &structs.PlanGroup{Group: o.decision.name, DeploymentID: o.decision.deploymentID, Resources: o.ask.resourcesOn(speed), Metrics: o.metric}
+		g = &structs.PlanGroup{Group: o.decision.name, DeploymentID: o.deployment, Resources: o.ask.resourcesOn(speed), Metrics: o.metric}
 		if speed == 0 {
 			g.Placements = make([]structs.Placement, 0, len(o.decision.asks))
 		}
@@ -384,6 +385,7 @@ func (p *pass) finish() *Result {
 	}
 	done.FailedTGAllocs = nil
 	done.BlockedEval = ""
+	done.DeploymentID = p.decision.deploymentID
 	if len(p.failed) > 0 {
 		done.FailedTGAllocs = p.failed
 		p.block(&done)

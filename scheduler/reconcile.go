@@ -29,6 +29,7 @@ const (
 type decision struct {
 	groups            []*groupDecision
 	deployment        *structs.Deployment // to create or replace
+	deploymentID      string              // that placements belong to, "" for none
 	deploymentUpdates []*structs.DeploymentStatusUpdate
 	followUps         []*structs.Evaluation
 }
@@ -41,9 +42,8 @@ type groupDecision struct {
 	inPlace []structs.AllocInPlace
 	asks    []placeAsk
 	// remain are the allocations that stay as they are or change in place.
-	remain       []*structs.Allocation
-	deploymentID string
-	counts       structs.DesiredUpdates
+	remain []*structs.Allocation
+	counts structs.DesiredUpdates
 	// nowhere is set when no node at all may run a group of a system job.
 	nowhere bool
 }

@@ -146,8 +146,8 @@ func (r *rollout) finish(d *decision) {
 	if r.created != nil {
 		r.created.StatusDescription = deploymentText(r.created)
 	}
+	d.deploymentID = r.id()
 	for _, gd := range d.groups {
-		gd.deploymentID = r.id()
 		if len(gd.asks) > 0 {
 			r.pending = true
 		}

@@ -76,6 +76,9 @@ func (tr *transcript) showPlan(p *structs.Plan, scores bool) string {
 		}
 		line("new evaluation %s %s %s %q%s%s", e.ID, e.Status, e.TriggeredBy, e.StatusDescription, wait, classText(e))
 	}
+	if p.Deployment != nil && p.Eval.DeploymentID != p.Deployment.ID {
+		line("evaluation outside the deployment: %q", p.Eval.DeploymentID)
+	}
 	if p.Eval.Status != structs.EvalStatusComplete {
 		line("evaluation %s%s", p.Eval.Status, classText(p.Eval))
 	}
