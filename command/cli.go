@@ -83,14 +83,6 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// namespace is the namespace that the verb works in.
-func (c *cli) namespace() string {
-	if c.conf.Namespace == "" {
-		return "default"
-	}
-	return c.conf.Namespace
-}
-
 // hint prints a pointer for people, never for pipes.
 func (c *cli) hint(format string, args ...any) {
 	if c.hints && isTerminal(c.stdout) {

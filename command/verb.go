@@ -21,7 +21,6 @@ type verb struct {
 	long    string   // more, for the verb's own help
 	hidden  bool     // not listed
 	local   bool     // takes none of the general API options
-	raw     bool     // arguments after the first positional one belong to a command
 	flags   func(*flag.FlagSet)
 	run     func(c *cli, args []string) error
 	// usageExit is the exit code of wrong arguments, 1 when zero.
