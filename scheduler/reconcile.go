@@ -412,7 +412,7 @@ func (r *groupReconciler) update() []*structs.Allocation {
 		case changeInPlace:
 			r.out.counts.InPlaceUpdate++
 			r.out.inPlace = append(r.out.inPlace, structs.AllocInPlace{AllocID: a.ID, JobVersion: r.job.Version,
-				DeploymentID: r.roll.id(), Description: descInPlace, FollowupEvalID: a.FollowupEvalID})
+				Description: descInPlace, FollowupEvalID: a.FollowupEvalID})
 		default:
 			destructive = append(destructive, a)
 		}

@@ -112,6 +112,16 @@ func (r *groupReconciler) begin(destructive int) {
 	roll.ensureCreated().TaskGroups[r.group.Name] = state
 }
 
+// joinInPlace takes the group's in-place updates into the deployment that begin
+// may just have made: they count as placed, and their health is asked for.
+func (r *groupReconciler) joinInPlace() {
+	for i := range r.out.inPlace {
+		if u := &r.out.inPlace[i]; u.Description == descInPlace {
+			u.DeploymentID = r.roll.id()
+		}
+	}
+}
+
 // ensureCreated returns the deployment that the pass writes: a new one, or a
 // copy of the current one that gets another group.
 func (r *rollout) ensureCreated() *structs.Deployment {
@@ -276,6 +286,7 @@ func (r *groupReconciler) awaitsPromotion() bool {
 // ones, and as many destructive updates as the rollout allows.
 func (r *groupReconciler) place(destructive []*structs.Allocation) {
 	r.begin(len(destructive))
+	r.joinInPlace()
 	names := r.names(r.want)
 	room := r.want - len(r.keep) - len(r.done) - len(r.waiting) - len(r.held)
 	room = r.placeReplacements(room, names)

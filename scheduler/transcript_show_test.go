@@ -51,7 +51,7 @@ func (tr *transcript) showPlan(p *structs.Plan, scores bool) string {
 		line("stop %s %s %q%s", tr.allocText(s.AllocID), s.DesiredStatus, s.DesiredDescription, prefixed(" client ", s.ClientStatus))
 	}
 	for _, c := range p.InPlace {
-		line("update %s to v%d%s%s", tr.allocText(c.AllocID), c.JobVersion, prefixed(" client ", c.ClientStatus), prefixed(" follow-up ", c.FollowupEvalID))
+		line("update %s to v%d%s%s%s", tr.allocText(c.AllocID), c.JobVersion, prefixed(" in ", c.DeploymentID), prefixed(" client ", c.ClientStatus), prefixed(" follow-up ", c.FollowupEvalID))
 	}
 	for _, v := range p.Preemptions {
 		line("preempt %s for %s[%d]", tr.allocText(v.AllocID), v.Group, v.NameIndex)

@@ -128,6 +128,9 @@ type AllocUpdate struct {
 	ClientDescription string
 	TaskStates        map[string]*TaskState
 	DeploymentHealthy *bool // nil while unknown
-	DeploymentTime    int64 // unix nanoseconds, when health was decided
-	NetworkStatus     *AllocNetworkStatus
+	// DeploymentID is the deployment that the health is for: the servers ignore
+	// a verdict about an earlier one.
+	DeploymentID   string
+	DeploymentTime int64 // unix nanoseconds, when health was decided
+	NetworkStatus  *AllocNetworkStatus
 }

@@ -239,7 +239,7 @@ type verdict struct {
 
 // judge decides the health of an allocation: healthy once its tasks have run
 // without a restart for min_healthy_time, unhealthy at a failure or at the
-// deadline. started is when the allocation began here.
+// deadline. started is when the allocation joined the deployment here.
 func judge(u *structs.UpdateStrategy, tasks []taskView, started, now time.Time) verdict {
 	deadline := started.Add(structs.Val(u.HealthyDeadline))
 	minTime := structs.Val(u.MinHealthyTime)

@@ -82,7 +82,8 @@ type Runner struct {
 	noDelay    bool
 	expired    bool // max_run_duration is over
 	began      time.Time
-	healthy    *bool
+	joined     time.Time // when it joined its deployment here
+	healthy    *bool     // in that deployment, nil until decided
 	healthTime int64
 	wake       *time.Timer
 	dirty      bool
@@ -100,6 +101,7 @@ func New(alloc *structs.Allocation, run *localdb.Run, deps Deps) (*Runner, error
 		deps: deps, id: alloc.ID, alloc: alloc, log: deps.Logger.With("alloc_id", alloc.ID),
 		box: make(chan func(), boxSize), down: make(chan struct{}), gone: make(chan struct{}), began: time.Now(),
 	}
+	r.joined = r.began
 	if alloc.Job != nil {
 		r.group = alloc.Job.LookupGroup(alloc.TaskGroup)
 	}
@@ -115,9 +117,12 @@ func New(alloc *structs.Allocation, run *localdb.Run, deps Deps) (*Runner, error
 		r.tasks = append(r.tasks, r.newTask(t, run))
 	}
 	if run != nil {
-		r.revision, r.healthy, r.healthTime = run.Revision, run.Healthy, run.HealthTime
+		r.revision = run.Revision
 		if run.Began > 0 {
 			r.began = time.Unix(0, run.Began)
+		}
+		if run.Deployment == alloc.DeploymentID {
+			r.healthy, r.healthTime, r.joined = run.Healthy, run.HealthTime, time.Unix(0, run.Joined)
 		}
 	}
 	r.publish()
@@ -304,7 +309,7 @@ func (r *Runner) judgeHealth(views []taskView, now time.Time, sooner func(time.T
 	if structs.Val(r.group.Update.HealthCheck) == "manual" {
 		return
 	}
-	v := judge(r.group.Update, views, r.began, now)
+	v := judge(r.group.Update, views, r.joined, now)
 	if v.healthy == nil {
 		if !v.again.IsZero() {
 			sooner(v.again)
@@ -356,7 +361,7 @@ func (r *Runner) flush() {
 // update is what the servers are told.
 func (r *Runner) update() *structs.AllocUpdate {
 	views := r.views()
-	u := &structs.AllocUpdate{AllocID: r.id, Revision: r.revision, TaskStates: map[string]*structs.TaskState{}, DeploymentHealthy: r.healthy, DeploymentTime: r.healthTime}
+	u := &structs.AllocUpdate{AllocID: r.id, Revision: r.revision, TaskStates: map[string]*structs.TaskState{}, DeploymentHealthy: r.healthy, DeploymentTime: r.healthTime, DeploymentID: r.alloc.DeploymentID}
 	u.ClientStatus, u.ClientDescription = summarise(views)
 	if r.expired && u.ClientStatus != structs.AllocClientStatusRunning {
 		u.ClientStatus, u.ClientDescription = structs.AllocClientStatusComplete, "allocation exceeded max_run_duration"
@@ -369,7 +374,8 @@ func (r *Runner) update() *structs.AllocUpdate {
 
 // record is what a restarted agent needs.
 func (r *Runner) record() *localdb.Run {
-	run := &localdb.Run{Revision: r.revision, Began: r.began.UnixNano(), Healthy: r.healthy, HealthTime: r.healthTime, Tasks: map[string]*localdb.Task{}}
+	run := &localdb.Run{Revision: r.revision, Began: r.began.UnixNano(), Healthy: r.healthy, HealthTime: r.healthTime,
+		Deployment: r.alloc.DeploymentID, Joined: r.joined.UnixNano(), Tasks: map[string]*localdb.Task{}}
 	for _, t := range r.tasks {
 		run.Tasks[t.spec.Name] = &localdb.Task{State: t.m.State(), TaskID: t.id, Handle: t.handle}
 	}
@@ -406,6 +412,9 @@ func (r *Runner) Dir() *rootfs.AllocDir { return r.dir }
 // Update hands over a newer version of the allocation from the servers.
 func (r *Runner) Update(alloc *structs.Allocation) {
 	r.post(func() {
+		if alloc.DeploymentID != r.alloc.DeploymentID {
+			r.healthy, r.healthTime, r.joined, r.dirty = nil, 0, time.Now(), true
+		}
 		r.alloc = alloc
 		if g := alloc.Job.LookupGroup(alloc.TaskGroup); g != nil {
 			r.group = g

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -44,7 +45,11 @@ func fakePlugin() int {
 	tmp := filepath.Join(os.Getenv("DIR"), "child.tmp")
 	_ = os.WriteFile(tmp, []byte(strconv.Itoa(child.Process.Pid)), 0o600)
 	_ = os.Rename(tmp, filepath.Join(os.Getenv("DIR"), "child"))
-	select {}
+	// Not select{}: the runtime would call that a deadlock and end the process.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM)
+	<-signals
+	return 0
 }
 
 func startHost(t *testing.T) *Host {
@@ -63,6 +68,14 @@ func startHost(t *testing.T) *Host {
 	}
 	t.Cleanup(func() {
 		_ = os.WriteFile(filepath.Join(dir, "end"), nil, 0o600)
+		if raw, err := os.ReadFile(filepath.Join(dir, "child")); err == nil {
+			if pid, err := strconv.Atoi(string(raw)); err == nil {
+				eventually(t, "the end of the plugin's child", func() bool {
+					child, err := protocol.Identify(pid)
+					return err != nil || !child.Alive()
+				})
+			}
+		}
 		_ = h.Stop(context.Background())
 		os.RemoveAll(dir)
 	})

@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
@@ -129,12 +130,43 @@ func (r *reaper) await(ctx context.Context, p protocol.Process, reaped <-chan st
 	}
 	select {
 	case <-reaped:
+		return nil
 	case <-gone:
-		r.reapAll() // if it is our child, its exit is kept before we look
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return nil
+	return r.inherit(ctx, p, reaped)
+}
+
+// Limits of the wait for a dead process to become our child.
+const (
+	inheritGrace = 5 * time.Second
+	inheritTick  = 5 * time.Millisecond
+)
+
+// inherit returns when a process that has ended was reaped, by us or by
+// another. A killed driver of many threads hands its children on when the last
+// thread is gone: until then its dead children are nobody's to reap.
+func (r *reaper) inherit(ctx context.Context, p protocol.Process, reaped <-chan struct{}) error {
+	tick := time.NewTicker(inheritTick)
+	defer tick.Stop()
+	grace := time.NewTimer(inheritGrace)
+	defer grace.Stop()
+	for {
+		r.reapAll() // if it is our child, its exit is kept before we look
+		if !zombie(p) {
+			return nil
+		}
+		select {
+		case <-reaped:
+			return nil
+		case <-tick.C:
+		case <-grace.C: // its parent lives and does not care
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // zombie reports whether the process ended and waits to be reaped.

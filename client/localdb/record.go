@@ -26,6 +26,8 @@ type Run struct {
 	Began      int64  // unix nanoseconds
 	Healthy    *bool  // for the deployment, nil until decided
 	HealthTime int64  // unix nanoseconds, 0 until decided
+	Deployment string // that the health is for
+	Joined     int64  // unix nanoseconds: when the allocation joined the deployment here
 	Tasks      map[string]*Task
 }
 
