@@ -30,14 +30,33 @@ var buildOnce = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
 	bin := filepath.Join(dir, "nomadlite")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", bin, "github.com/nomadlite/nomadlite")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", bin, ".")
+	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return bin, nil
 })
+
+// moduleRoot is the folder of the product's go.mod: the one above this module's.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; dir != "/"; dir = filepath.Dir(dir) {
+		if raw, err := os.ReadFile(filepath.Join(dir, "go.mod")); err == nil && strings.HasPrefix(string(raw), "module github.com/nomadlite/nomadlite\n") {
+			return dir, nil
+		}
+	}
+	return "", errors.New("cannot find the product's go.mod above the working directory; set NOMADLITE_BIN")
+}
 
 // Binary is the binary under test: NOMADLITE_BIN, or one built for the run.
 func Binary() (string, error) { return buildOnce() }
@@ -52,6 +71,7 @@ type Agent struct {
 	args   []string
 	cmd    *exec.Cmd
 	exited chan struct{}
+	before []string // cgroups that stood empty before the agent came
 }
 
 // Start writes a configuration with free ports and starts an agent in dir.
@@ -80,6 +100,7 @@ func Start(dir string, durable bool, args ...string) (*Agent, error) {
 		Dir: dir, Addr: fmt.Sprintf("http://127.0.0.1:%d", ports[0]), bin: bin,
 		args: append(append(append([]string{"agent"}, mode...), "-config", file, "-log-level", "DEBUG"), args...),
 	}
+	a.before = emptyCgroups()
 	return a, a.Again()
 }
 
@@ -173,15 +194,22 @@ func (a *Agent) Cleanup() {
 	default:
 		_ = a.Kill()
 	}
+	cgroups := map[string]bool{}
 	for range 100 {
 		procs := a.Processes()
 		if len(procs) == 0 {
 			break
 		}
 		for _, p := range procs {
+			for _, dir := range taskCgroups(p.Pid) {
+				cgroups[dir] = true
+			}
 			_ = syscall.Kill(p.Pid, syscall.SIGKILL)
 		}
 		time.Sleep(10 * time.Millisecond) // the kernel needs a moment to reap
+	}
+	for dir := range cgroups {
+		_ = os.Remove(dir)
 	}
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(mounts)) {

@@ -181,17 +181,8 @@ func noDirs(a *agenttest.Agent, _ []string) error {
 
 func noCgroups(a *agenttest.Agent, _ []string) error {
 	return within(func() error {
-		for _, pattern := range []string{"/sys/fs/cgroup/nomad.slice/*/*.scope", "/sys/fs/cgroup/*/nomad.slice/*/*.scope", "/sys/fs/cgroup/nomad.slice/*.scope", "/sys/fs/cgroup/*/nomad.slice/*.scope"} {
-			left, err := filepath.Glob(pattern)
-			if err != nil {
-				return err
-			}
-			for _, dir := range left {
-				procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-				if err == nil && strings.TrimSpace(string(procs)) == "" {
-					return fmt.Errorf("an empty cgroup is left: %s", dir)
-				}
-			}
+		if left := a.EmptyCgroups(); len(left) > 0 {
+			return fmt.Errorf("empty cgroups are left: %s", strings.Join(left, " "))
 		}
 		return nil
 	})
