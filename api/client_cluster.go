@@ -76,27 +76,6 @@ func (e Evaluations) Count(ctx context.Context, q *QueryOptions) (*EvalCountResp
 	return get[*EvalCountResponse](ctx, e.c, "/v1/evaluations/count", q)
 }
 
-// Deployments calls the routes of deployments.
-type Deployments struct{ c *Client }
-
-// Deployments returns the routes of deployments.
-func (c *Client) Deployments() Deployments { return Deployments{c} }
-
-// List returns deployments in the order of their creation.
-func (d Deployments) List(ctx context.Context, q *QueryOptions) ([]*structs.Deployment, *QueryMeta, error) {
-	return get[[]*structs.Deployment](ctx, d.c, "/v1/deployments", q)
-}
-
-// Get returns a deployment.
-func (d Deployments) Get(ctx context.Context, id string, q *QueryOptions) (*structs.Deployment, *QueryMeta, error) {
-	return get[*structs.Deployment](ctx, d.c, "/v1/deployment/"+Escape(id), q)
-}
-
-// Allocations lists the allocations of a deployment.
-func (d Deployments) Allocations(ctx context.Context, id string, q *QueryOptions) ([]*structs.AllocListStub, *QueryMeta, error) {
-	return get[[]*structs.AllocListStub](ctx, d.c, "/v1/deployment/allocations/"+Escape(id), q)
-}
-
 // Nodes calls the routes of nodes.
 type Nodes struct{ c *Client }
 

@@ -74,6 +74,11 @@ func evalRoutes() []Route {
 		list("deployment.list", "/v1/deployments", capReadJob, ListCreated, "List deployments."),
 		read("deployment.read", "/v1/deployment/:id", capReadJob, "Read a deployment.").ofObject(),
 		read("deployment.allocations", "/v1/deployment/allocations/:id", capReadJob, "List the allocations of a deployment.").ofObject(),
+		write("deployment.fail", "/v1/deployment/fail/:id", "ns:submit-job|fail-deployment", "End a deployment as failed.").ofObject(),
+		write("deployment.pause", "/v1/deployment/pause/:id", "ns:submit-job|pause-deployment", "Pause a deployment, or let it go on.").ofObject(),
+		write("deployment.promote", "/v1/deployment/promote/:id", "ns:submit-job|promote-deployment", "Promote canaries.").ofObject(),
+		write("deployment.unblock", "/v1/deployment/unblock/:id", "ns:submit-job|unblock-deployment", "Let a deployment go on that waits for another region.").ofObject(),
+		write("deployment.allocHealth", "/v1/deployment/allocation-health/:id", "ns:submit-job|set-alloc-health-deployment", "Set the health of allocations by hand.").ofObject(),
 	}
 }
 

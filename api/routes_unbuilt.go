@@ -44,11 +44,6 @@ GET          /v1/scaling/policy/:id                    ns:read-scaling-policy 40
 GET          /v1/job/:id.../action                     ns:alloc-exec         501 cannot run actions: they are not in this build
 PUT,POST,DELETE /v1/job/:id.../versions/:name/tag      ns:submit-job|tag-job-version 501 cannot tag versions: tags are not in this build
 DELETE       /v1/evaluations                           management            501 cannot delete evaluations: it is not in this build
-PUT,POST     /v1/deployment/fail/:id                   ns:submit-job|fail-deployment 501 cannot fail deployments: it is not in this build
-PUT,POST     /v1/deployment/pause/:id                  ns:submit-job|pause-deployment 501 cannot pause deployments: it is not in this build
-PUT,POST     /v1/deployment/promote/:id                ns:submit-job|promote-deployment 501 cannot promote deployments: it is not in this build
-PUT,POST     /v1/deployment/unblock/:id                ns:submit-job|unblock-deployment 501 Nomad Enterprise only endpoint
-PUT,POST     /v1/deployment/allocation-health/:id      ns:submit-job|set-alloc-health-deployment 501 cannot set allocation health: it is not in this build
 PUT,POST     /v1/node/:id/drain                        node:write            501 cannot drain nodes: it is not in this build
 PUT,POST     /v1/node/pools                            node_pool:write       501 cannot change node pools: it is not in this build
 PUT,POST,DELETE /v1/node/pool/:name                    node_pool:write       501 cannot change node pools: it is not in this build

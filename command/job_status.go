@@ -262,7 +262,11 @@ func deployedRows(d *structs.Deployment, c *cli) [][]string {
 	for _, s := range d.TaskGroups {
 		canaries = canaries || s.DesiredCanaries > 0
 	}
+	revert := d.AutoReverts()
 	head := []string{"Task Group"}
+	if revert {
+		head = append(head, "Auto Revert")
+	}
 	if canaries {
 		head = append(head, "Promoted", "Desired", "Canaries")
 	} else {
@@ -272,6 +276,9 @@ func deployedRows(d *structs.Deployment, c *cli) [][]string {
 	for _, g := range sortedKeys(d.TaskGroups) {
 		s := d.TaskGroups[g]
 		row := []string{g}
+		if revert {
+			row = append(row, strconv.FormatBool(s.AutoRevert))
+		}
 		if canaries {
 			row = append(row, strconv.FormatBool(s.Promoted), strconv.Itoa(s.DesiredTotal), strconv.Itoa(s.DesiredCanaries))
 		} else {

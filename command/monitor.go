@@ -22,13 +22,16 @@ type monitor struct {
 	c       *cli
 	client  *api.Client
 	verbose bool
+	wait    time.Duration // bounds one blocking query
+	// evalOnly leaves the deployment out that the evaluation belongs to.
+	evalOnly bool
 
 	eval   *structs.Evaluation               // last seen
 	allocs map[string]*structs.AllocListStub // last seen, by id
 }
 
 func newMonitor(c *cli, client *api.Client, verbose bool) *monitor {
-	return &monitor{c: c, client: client, verbose: verbose, allocs: map[string]*structs.AllocListStub{}}
+	return &monitor{c: c, client: client, verbose: verbose, wait: monitorWait, allocs: map[string]*structs.AllocListStub{}}
 }
 
 func (m *monitor) head(format string, args ...any) {
@@ -45,7 +48,7 @@ func (m *monitor) follow(ctx context.Context, evalID string) error {
 	m.head("Monitoring evaluation %q", shortID(evalID, m.verbose))
 	var index uint64
 	for {
-		eval, meta, err := m.client.Evaluations().Get(ctx, evalID, &api.QueryOptions{WaitIndex: index, WaitTime: monitorWait})
+		eval, meta, err := m.client.Evaluations().Get(ctx, evalID, &api.QueryOptions{WaitIndex: index, WaitTime: m.wait})
 		if err != nil {
 			if ctx.Err() != nil {
 				return exitf(1, "Stopped monitoring; the evaluation goes on. See: nomadlite eval status %s", shortID(evalID, m.verbose))
@@ -133,7 +136,7 @@ func (m *monitor) finish(ctx context.Context, eval *structs.Evaluation) error {
 	if len(eval.FailedTGAllocs) > 0 {
 		return exitCode(2)
 	}
-	if eval.DeploymentID != "" {
+	if eval.DeploymentID != "" && !m.evalOnly {
 		return m.followDeployment(ctx, eval.DeploymentID)
 	}
 	return nil
@@ -167,16 +170,18 @@ func (m *monitor) followDeployment(ctx context.Context, id string) error {
 	var index uint64
 	last := ""
 	for {
-		d, meta, err := m.client.Deployments().Get(ctx, id, &api.QueryOptions{WaitIndex: index, WaitTime: monitorWait})
+		d, meta, err := m.client.Deployments().Get(ctx, id, &api.QueryOptions{WaitIndex: index, WaitTime: m.wait})
 		if err != nil {
 			if ctx.Err() != nil {
-				return exitf(1, "Stopped monitoring; the deployment goes on. See: nomadlite job status %s", m.eval.JobID)
+				return exitf(1, "Stopped monitoring; the deployment goes on. See: nomadlite deployment status %s", shortID(id, m.verbose))
 			}
 			return exitf(1, "Error reading deployment: %v", err)
 		}
 		index = meta.LastIndex
-		if err := m.seeAllocs(ctx, m.eval); err != nil {
-			return err
+		if m.eval != nil {
+			if err := m.seeAllocs(ctx, m.eval); err != nil {
+				return err
+			}
 		}
 		if text := deploymentProgress(d); text != last {
 			m.say("%s", text)

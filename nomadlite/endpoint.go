@@ -34,6 +34,15 @@ type jobStarter interface {
 	StopAlloc(ctx context.Context, id string, noShutdownDelay, reschedule bool) (*api.AllocStopResponse, error)
 }
 
+// deploymentWriter changes active deployments.
+type deploymentWriter interface {
+	FailDeployment(ctx context.Context, id string) (*api.DeploymentUpdateResponse, error)
+	PauseDeployment(ctx context.Context, id string, pause bool) (*api.DeploymentUpdateResponse, error)
+	PromoteDeployment(ctx context.Context, req *api.DeploymentPromoteRequest) (*api.DeploymentUpdateResponse, error)
+	UnblockDeployment(ctx context.Context, id string) (*api.DeploymentUpdateResponse, error)
+	SetAllocHealth(ctx context.Context, req *api.DeploymentAllocHealthRequest) (*api.DeploymentUpdateResponse, error)
+}
+
 // nodeWriter changes nodes.
 type nodeWriter interface {
 	SetNodeEligibility(ctx context.Context, id, eligibility string) (*api.NodeUpdateResponse, error)
@@ -66,6 +75,7 @@ type clusterReader interface {
 type operations interface {
 	jobWriter
 	jobStarter
+	deploymentWriter
 	nodeWriter
 	clusterWriter
 	clusterReader
@@ -105,6 +115,8 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"alloc.list": e.listAllocs, "alloc.read": e.readAlloc, "alloc.stop": e.stopAlloc,
 		"eval.list": e.listEvals, "eval.count": e.countEvals, "eval.read": e.readEval, "eval.allocations": e.evalAllocs,
 		"deployment.list": e.listDeployments, "deployment.read": e.readDeployment, "deployment.allocations": e.deploymentAllocs,
+		"deployment.fail": e.failDeployment, "deployment.pause": e.pauseDeployment, "deployment.promote": e.promoteDeployment,
+		"deployment.unblock": e.unblockDeployment, "deployment.allocHealth": e.setAllocHealth,
 
 		"node.list": e.listNodes, "node.read": e.readNode, "node.allocations": e.nodeAllocs,
 		"node.eligibility": e.nodeEligibility,

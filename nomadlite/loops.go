@@ -52,7 +52,7 @@ func newLoops(s *Server) *loops {
 	plans := planner.New(planner.Deps{Apply: s.applyPlan})
 	deployments := deploy.New(deploy.Deps{
 		Store: s.store, Settle: s.settleDeployment, Promote: s.promoteDeployment, Evaluate: s.upsertEvals,
-		NewID: newID, Logger: s.log.Named("deployments"),
+		Replace: s.transitionAllocs, NewID: newID, Logger: s.log.Named("deployments"),
 	})
 	waker := blocked.New(blocked.Config{Store: s.store, Limit: 2 * s.cfg.NumSchedulers, Upsert: s.upsertEvals, Logger: s.log.Named("blocked")})
 	launcher := periodic.New(periodic.Config{
@@ -117,6 +117,11 @@ func (s *Server) applyPlan(ctx context.Context, plan *structs.Plan) (*structs.Pl
 
 func (s *Server) upsertEvals(ctx context.Context, evals []*structs.Evaluation) error {
 	_, _, err := s.apply(ctx, fsm.EvalUpsert, &state.EvalUpsert{Evals: evals})
+	return err
+}
+
+func (s *Server) transitionAllocs(ctx context.Context, c *state.AllocTransition) error {
+	_, _, err := s.apply(ctx, fsm.AllocTransition, c)
 	return err
 }
 

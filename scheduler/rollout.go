@@ -8,9 +8,6 @@ import (
 
 // Texts of deployments; see reference runtime 10.
 const (
-	descDeploymentRunning    = "Deployment is running"
-	descDeploymentManual     = "Deployment is running but requires manual promotion"
-	descDeploymentAuto       = "Deployment is running pending automatic promotion"
 	descDeploymentSuccessful = "Deployment completed successfully"
 	descDeploymentStopped    = "Cancelled because job is stopped"
 	descDeploymentNewer      = "Cancelled due to newer version of job"
@@ -144,7 +141,7 @@ func (r *rollout) ensureCreated() *structs.Deployment {
 		ID: r.pass.newID(), Namespace: job.Namespace, JobID: job.ID, JobVersion: job.Version,
 		JobModifyIndex: job.ModifyIndex, JobSpecModifyIndex: job.JobModifyIndex, JobCreateIndex: job.CreateIndex,
 		TaskGroups: map[string]*structs.DeploymentState{}, Status: structs.DeploymentStatusRunning,
-		StatusDescription: descDeploymentRunning, EvalPriority: r.pass.eval.Priority, CreateTime: now, ModifyTime: now,
+		StatusDescription: structs.DeploymentDescRunning, EvalPriority: r.pass.eval.Priority, CreateTime: now, ModifyTime: now,
 	}
 	return r.created
 }
@@ -154,7 +151,7 @@ func (r *rollout) ensureCreated() *structs.Deployment {
 func (r *rollout) finish(d *decision) {
 	d.deployment = r.created
 	if r.created != nil {
-		r.created.StatusDescription = deploymentText(r.created)
+		r.created.StatusDescription = r.created.RunningDescription()
 	}
 	d.deploymentID = r.id()
 	for _, gd := range d.groups {
@@ -166,25 +163,6 @@ func (r *rollout) finish(d *decision) {
 		return
 	}
 	d.setStatus(r.pass, r.current, structs.DeploymentStatusSuccessful, descDeploymentSuccessful)
-}
-
-// deploymentText is the description of a running deployment: with canaries it
-// says who promotes them.
-func deploymentText(d *structs.Deployment) string {
-	canaries, auto := false, true
-	for _, s := range d.TaskGroups {
-		if s.DesiredCanaries > 0 && !s.Promoted {
-			canaries = true
-			auto = auto && s.AutoPromote
-		}
-	}
-	switch {
-	case !canaries:
-		return descDeploymentRunning
-	case auto:
-		return descDeploymentAuto
-	}
-	return descDeploymentManual
 }
 
 // healthy reports whether every group of a deployment arrived.

@@ -45,6 +45,44 @@ func (d *Deployment) Active() bool {
 	return false
 }
 
+// Descriptions of deployments that are under way (runtime.md 10).
+const (
+	DeploymentDescRunning = "Deployment is running"
+	DeploymentDescManual  = "Deployment is running but requires manual promotion"
+	DeploymentDescAuto    = "Deployment is running pending automatic promotion"
+	DeploymentDescPaused  = "Deployment is paused"
+	DeploymentDescFailed  = "Deployment marked as failed"
+)
+
+// AutoReverts reports whether the job goes back to a stable version when the
+// deployment fails.
+func (d *Deployment) AutoReverts() bool {
+	for _, g := range d.TaskGroups {
+		if g.AutoRevert {
+			return true
+		}
+	}
+	return false
+}
+
+// RunningDescription describes the deployment while it runs: with canaries it
+// says who promotes them.
+func (d *Deployment) RunningDescription() string {
+	canaries, auto := false, true
+	for _, g := range d.TaskGroups {
+		if g.DesiredCanaries > 0 && !g.Promoted {
+			canaries, auto = true, auto && g.AutoPromote
+		}
+	}
+	switch {
+	case !canaries:
+		return DeploymentDescRunning
+	case auto:
+		return DeploymentDescAuto
+	}
+	return DeploymentDescManual
+}
+
 // DeploymentState is the rollout of one group.
 type DeploymentState struct {
 	AutoRevert        bool

@@ -42,8 +42,9 @@ type Action struct {
 
 // Decide says what a running deployment needs. Job is its job's newest
 // version, nil when it was purged; healthy is how many allocations were
-// healthy when the scheduler was last asked.
-func Decide(d *structs.Deployment, job *structs.Job, healthy int, now time.Time) Action {
+// healthy when the scheduler was last asked; spent is set when an unhealthy
+// allocation has no attempts left.
+func Decide(d *structs.Deployment, job *structs.Job, healthy int, spent bool, now time.Time) Action {
 	if !d.Active() || d.Status == structs.DeploymentStatusPaused {
 		return Action{}
 	}
@@ -54,7 +55,7 @@ func Decide(d *structs.Deployment, job *structs.Job, healthy int, now time.Time)
 	switch {
 	case c.complete:
 		return Action{Status: structs.DeploymentStatusSuccessful, Description: descSuccessful}
-	case c.hopeless:
+	case c.hopeless || spent:
 		return failed(descUnhealthy, c.autoRevert)
 	case c.deadline.IsZero():
 		return Action{Evaluate: c.healthy > healthy, Promote: c.promote}
@@ -109,6 +110,8 @@ type Deps struct {
 	Settle   func(ctx context.Context, c *state.DeploymentStatus) error
 	Promote  func(ctx context.Context, c *state.DeploymentPromote) error
 	Evaluate func(ctx context.Context, evals []*structs.Evaluation) error
+	// Replace lets the scheduler place failed allocations of a deployment again.
+	Replace func(ctx context.Context, c *state.AllocTransition) error
 	NewID    func() string
 	Logger   hclog.Logger
 }
@@ -146,6 +149,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
+// sickPause is how soon to look again at an unhealthy allocation that has not
+// ended.
+const sickPause = 2 * time.Second
+
 // errorPause is how soon to look again after a command failed.
 const errorPause = time.Second
 
@@ -157,8 +164,17 @@ func (w *Watcher) look(ctx context.Context, now time.Time) time.Duration {
 		if !d.Active() {
 			continue
 		}
-		a := Decide(d, snap.Job(d.Namespace, d.JobID), w.asked[d.ID], now)
-		if err := w.perform(ctx, snap, d, a, now); err != nil {
+		sick := examine(snap, d)
+		a := Decide(d, snap.Job(d.Namespace, d.JobID), w.asked[d.ID], sick.spent, now)
+		a.Evaluate = a.Evaluate || len(sick.replace) > 0
+		if sick.waits {
+			next = min(next, sickPause)
+		}
+		err := w.replace(ctx, sick.replace, now)
+		if err == nil {
+			err = w.perform(ctx, snap, d, a, now)
+		}
+		if err != nil {
 			w.deps.Logger.Warn("cannot move a deployment on; trying again", "deployment_id", d.ID, "error", err)
 			next = min(next, errorPause)
 			active[d.ID] = w.asked[d.ID]
@@ -187,7 +203,7 @@ func (w *Watcher) perform(ctx context.Context, snap *state.Snapshot, d *structs.
 			DeploymentID: d.ID, Status: a.Status, StatusDescription: a.Description, UpdatedAt: now.UnixNano()}}
 		if a.Revert {
 			var suffix string
-			cmd.Job, suffix = revertTo(snap, d, job)
+			cmd.Job, suffix = RevertTo(snap, d, job)
 			cmd.Update.StatusDescription += suffix
 		}
 		return w.deps.Settle(ctx, cmd)
@@ -199,11 +215,17 @@ func (w *Watcher) perform(ctx context.Context, snap *state.Snapshot, d *structs.
 	return nil
 }
 
-// revertTo is the newest stable version of a job before the deployment's, nil
-// when there is none or it is the same, with what the description says of it.
-func revertTo(snap *state.Snapshot, d *structs.Deployment, job *structs.Job) (*structs.Job, string) {
+// RevertTo is the specification that a job goes back to when its deployment d
+// fails, nil when there is none, with what the description says of it. It is
+// the newest stable version, never the one that failed nor one of the same
+// specification, so that reverts do not chase each other. A job that has moved
+// on is left alone.
+func RevertTo(snap *state.Snapshot, d *structs.Deployment, job *structs.Job) (*structs.Job, string) {
+	if job == nil || job.Version != d.JobVersion {
+		return nil, ""
+	}
 	for _, v := range snap.JobVersions(d.Namespace, d.JobID) {
-		if !v.Stable || v.Version == d.JobVersion {
+		if !v.Stable || v.Version >= d.JobVersion {
 			continue
 		}
 		if !structs.SpecChanged(v, job) {

@@ -16,6 +16,7 @@ func TestDecide(t *testing.T) {
 		job     *structs.Job
 		status  string
 		healthy int
+		spent   bool
 		groups  map[string]*group
 		want    Action
 	}{
@@ -37,6 +38,8 @@ func TestDecide(t *testing.T) {
 			want: Action{Status: "failed", Description: descUnhealthy, Evaluate: true}},
 		{name: "unhealthy with deadline", job: job, groups: map[string]*group{"g": {DesiredTotal: 3, UnhealthyAllocs: 1, ProgressDeadline: time.Minute, RequireProgressBy: now.Add(time.Second)}},
 			want: Action{After: time.Second}},
+		{name: "no attempts left", job: job, spent: true, groups: map[string]*group{"g": {DesiredTotal: 3, UnhealthyAllocs: 1, ProgressDeadline: time.Minute, RequireProgressBy: now.Add(time.Second)}},
+			want: Action{Status: "failed", Description: descUnhealthy, Evaluate: true}},
 		{name: "canaries for an operator", job: job, healthy: 1, groups: map[string]*group{"g": {DesiredTotal: 3, DesiredCanaries: 1, HealthyAllocs: 1, RequireProgressBy: now}}},
 		{name: "canaries that promote themselves", job: job, healthy: 1, groups: map[string]*group{"g": {DesiredTotal: 3, DesiredCanaries: 1, HealthyAllocs: 1, AutoPromote: true, RequireProgressBy: now}},
 			want: Action{Promote: true}},
@@ -48,7 +51,7 @@ func TestDecide(t *testing.T) {
 			if d.Status == "" {
 				d.Status = structs.DeploymentStatusRunning
 			}
-			if got := Decide(d, tt.job, tt.healthy, now); got != tt.want {
+			if got := Decide(d, tt.job, tt.healthy, tt.spent, now); got != tt.want {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})

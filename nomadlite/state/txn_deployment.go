@@ -110,6 +110,11 @@ func (t *Txn) setDeploymentStatus(u *structs.DeploymentStatusUpdate) error {
 	if !d.Active() {
 		return structs.Errorf(structs.Rejected, "cannot change deployment %q: it is already %s", d.ID, d.Status)
 	}
+	if d.Status == structs.DeploymentStatusPaused && u.Status == structs.DeploymentStatusRunning {
+		for _, g := range d.TaskGroups {
+			restartDeadline(g, u.UpdatedAt)
+		}
+	}
 	d.Status, d.StatusDescription = u.Status, u.StatusDescription
 	if u.UpdatedAt != 0 {
 		d.ModifyTime = u.UpdatedAt
@@ -118,6 +123,14 @@ func (t *Txn) setDeploymentStatus(u *structs.DeploymentStatusUpdate) error {
 		t.changeVersion(d.Namespace, d.JobID, d.JobVersion, func(j *structs.Job) { j.Stable = true })
 	}
 	return nil
+}
+
+// restartDeadline gives a group that waited for an operator its whole progress
+// deadline again.
+func restartDeadline(g *structs.DeploymentState, now int64) {
+	if g.ProgressDeadline > 0 && !g.RequireProgressBy.IsZero() {
+		g.RequireProgressBy = time.Unix(0, now).UTC().Add(g.ProgressDeadline)
+	}
 }
 
 // followDeployment registers the job and the evaluation that a change of a
@@ -155,16 +168,30 @@ func (t *Txn) PromoteDeployment(c *DeploymentPromote) error {
 		if g == nil {
 			return structs.Errorf(structs.NotFound, "cannot promote deployment %q: it has no group %q", d.ID, name)
 		}
-		if g.DesiredCanaries > 0 {
+		if g.DesiredCanaries > 0 && !g.Promoted {
 			if healthy := t.healthyCanaries(d.ID, name); healthy < g.DesiredCanaries {
 				return structs.Errorf(structs.Rejected, "Task group %q has %d/%d healthy allocations", name, healthy, g.DesiredCanaries)
 			}
 			g.Promoted, promoted[name] = true, true
+			restartDeadline(g, c.Now)
 		}
 	}
+	if len(promoted) == 0 {
+		return structs.Errorf(structs.Rejected, "no canaries to promote")
+	}
+	describePromotion(d)
+	d.ModifyTime = c.Now
 	t.endCanaries(d.ID, promoted, c.Now)
 	t.followDeployment(nil, c.Eval, c.Now)
 	return nil
+}
+
+// describePromotion says what a deployment waits for once some of its canaries
+// were promoted.
+func describePromotion(d *structs.Deployment) {
+	if d.Status == structs.DeploymentStatusRunning {
+		d.StatusDescription = d.RunningDescription()
+	}
 }
 
 func (t *Txn) healthyCanaries(id, group string) int {

@@ -1,0 +1,81 @@
+package deploy
+
+import (
+	"context"
+	"time"
+
+	"github.com/nomadlite/nomadlite/nomadlite/state"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// sick is what a deployment's unhealthy allocations ask for.
+type sick struct {
+	// replace are the failed ones whose policy allows another attempt.
+	replace []string
+	// spent is set when one has no attempts left.
+	spent bool
+	// waits is set when one has not ended: it may fail yet, without a change of
+	// the deployment.
+	waits bool
+}
+
+// examine looks at the unhealthy allocations of a deployment. Within a
+// deployment the scheduler replaces failed allocations only when it is asked.
+func examine(snap *state.Snapshot, d *structs.Deployment) sick {
+	var s sick
+	unhealthy := 0
+	for _, g := range d.TaskGroups {
+		unhealthy += g.UnhealthyAllocs
+	}
+	if unhealthy == 0 || d.Status == structs.DeploymentStatusPaused {
+		return s
+	}
+	for a := range snap.AllocsByDeployment(d.ID) {
+		if a.ServerTerminal() || a.DeploymentStatus == nil || a.DeploymentStatus.Healthy == nil || *a.DeploymentStatus.Healthy {
+			continue
+		}
+		g := a.Job.LookupGroup(a.TaskGroup)
+		switch {
+		case g == nil:
+		case !attemptsLeft(g.ReschedulePolicy, a):
+			s.spent = true
+		case a.ClientStatus != structs.AllocClientStatusFailed:
+			s.waits = true
+		case !structs.Val(a.DesiredTransition.Reschedule):
+			s.replace = append(s.replace, a.ID)
+		}
+	}
+	return s
+}
+
+// attemptsLeft reports whether a policy allows one more attempt for an
+// allocation.
+func attemptsLeft(p *structs.ReschedulePolicy, a *structs.Allocation) bool {
+	switch {
+	case p == nil:
+		return false
+	case structs.Val(p.Unlimited):
+		return true
+	}
+	used := 0
+	if a.RescheduleTracker != nil {
+		for _, e := range a.RescheduleTracker.Events {
+			if a.ModifyTime-e.RescheduleTime < int64(structs.Val(p.Interval)) {
+				used++
+			}
+		}
+	}
+	return used < structs.Val(p.Attempts)
+}
+
+func (w *Watcher) replace(ctx context.Context, ids []string, now time.Time) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	yes := structs.Ptr(true)
+	c := &state.AllocTransition{Transitions: map[string]*structs.DesiredTransition{}, Now: now.UnixNano()}
+	for _, id := range ids {
+		c.Transitions[id] = &structs.DesiredTransition{Reschedule: yes}
+	}
+	return w.deps.Replace(ctx, c)
+}

@@ -1,0 +1,223 @@
+package nomadlite
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// fleet plays a node whose allocations all start at once; healthy says what
+// becomes of each.
+type fleet struct {
+	*testServer
+	index    uint64
+	revision uint64
+	live     map[string]*structs.Allocation
+}
+
+func newFleet(s *testServer) *fleet {
+	s.join()
+	return &fleet{testServer: s, live: map[string]*structs.Allocation{}}
+}
+
+// sync fetches what changed, starts what is new and ends what shall stop;
+// healthy judges each allocation that runs, nil for not yet.
+func (f *fleet) sync(healthy func(*structs.Allocation) *bool) {
+	f.t.Helper()
+	got := f.allocs(f.index)
+	f.index = got.Index
+	for _, a := range got.Allocs {
+		f.live[a.ID] = a
+	}
+	f.revision++
+	var updates []*structs.AllocUpdate
+	for id, a := range f.live {
+		u := &structs.AllocUpdate{AllocID: id, Revision: f.revision, ClientStatus: structs.AllocClientStatusRunning}
+		if a.ServerTerminal() {
+			u.ClientStatus = structs.AllocClientStatusComplete
+			delete(f.live, id)
+		} else if h := healthy(a); h != nil {
+			u.DeploymentHealthy, u.DeploymentTime = h, time.Now().UnixNano()
+			if !*h {
+				u.ClientStatus = structs.AllocClientStatusFailed
+			}
+		}
+		updates = append(updates, u)
+	}
+	req := api.NodeAllocUpdateRequest{NodeID: f.node.ID, SecretID: f.node.SecretID, Updates: updates}
+	if err := f.UpdateAllocs(f.context(), req); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func fit(*structs.Allocation) *bool { return structs.Ptr(true) }
+
+// until syncs until the newest deployment of a job is as wanted.
+func (f *fleet) until(job string, healthy func(*structs.Allocation) *bool, what string, ok func(*structs.Deployment) bool) *structs.Deployment {
+	f.t.Helper()
+	var d *structs.Deployment
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); {
+		if d = f.store.Snapshot().LatestDeployment("default", job); d != nil && ok(d) {
+			return d
+		}
+		ctx := f.context()
+		got, err := f.Allocs(ctx, api.NodeAllocsRequest{NodeID: f.node.ID, SecretID: f.node.SecretID, Since: max(f.index, 1), Wait: 50 * time.Millisecond})
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if len(got.Allocs) > 0 || got.Full {
+			f.sync(healthy)
+		}
+	}
+	f.t.Fatalf("%s: the deployment is %+v", what, d)
+	return nil
+}
+
+func inStatus(status string, version uint64) func(*structs.Deployment) bool {
+	return func(d *structs.Deployment) bool { return d.Status == status && d.JobVersion == version }
+}
+
+// rolling is a service with an update block and a version in its environment.
+func rolling(version string, count int, update *structs.UpdateStrategy) *structs.Job {
+	job := testJob("web", structs.JobTypeService)
+	g := job.TaskGroups[0]
+	g.Count, g.Update = structs.Ptr(count), update
+	g.Tasks[0].Env = map[string]string{"VERSION": version}
+	return job
+}
+
+func TestRollingUpdateAndScale(t *testing.T) {
+	s, _ := startServer(t, "")
+	f := newFleet(s)
+	update := &structs.UpdateStrategy{MaxParallel: structs.Ptr(1)}
+	s.register(rolling("1", 2, update))
+	f.until("web", fit, "first", inStatus("successful", 0))
+	s.register(rolling("2", 2, update))
+	d := f.until("web", fit, "second", inStatus("successful", 1))
+	if g := d.TaskGroups["g"]; g.PlacedAllocs != 2 || g.HealthyAllocs != 2 {
+		t.Errorf("%+v", g)
+	}
+	job, _, err := s.client.Jobs().Get(s.context(), "web", nil)
+	if err != nil || !job.Stable {
+		t.Errorf("stable %v, %v", job.Stable, err)
+	}
+	// The allocations that stay are updated in place and count as well.
+	if _, _, err := s.client.Jobs().Scale(s.context(), "web", &api.ScalingRequest{Count: structs.Ptr(int64(3)), Target: map[string]string{"Group": "g"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	f.until("web", fit, "scaled", inStatus("successful", 2))
+}
+
+func TestCanariesByHand(t *testing.T) {
+	s, _ := startServer(t, "")
+	f, ctx, deployments := newFleet(s), s.context(), s.client.Deployments()
+	update := &structs.UpdateStrategy{MaxParallel: structs.Ptr(1), Canary: structs.Ptr(1), ProgressDeadline: structs.Ptr(time.Minute), HealthyDeadline: structs.Ptr(30 * time.Second)}
+	s.register(rolling("1", 2, update))
+	first := f.until("web", fit, "first", inStatus("successful", 0))
+	_, _, err := deployments.Promote(ctx, first.ID, nil, nil)
+	fails(t, "promote an ended one", err, "500 (can't promote terminal deployment)")
+	_, _, err = deployments.Promote(ctx, newID(), nil, nil)
+	fails(t, "promote an unknown one", err, "500 (deployment not found)")
+
+	s.register(rolling("2", 2, update))
+	unknown := func(*structs.Allocation) *bool { return nil }
+	placed := func(d *structs.Deployment) bool { return d.JobVersion == 1 && len(d.TaskGroups["g"].PlacedCanaries) == 1 }
+	d := f.until("web", unknown, "canary", placed)
+	if d.StatusDescription != structs.DeploymentDescManual {
+		t.Errorf("description %q", d.StatusDescription)
+	}
+	_, _, err = deployments.Promote(ctx, d.ID, nil, nil)
+	fails(t, "too early", err, `500 (Task group "g" has 0/1 healthy allocations)`)
+	_, _, err = deployments.SetAllocHealth(ctx, &api.DeploymentAllocHealthRequest{DeploymentID: d.ID}, nil)
+	fails(t, "health of nothing", err, "400 (must specify at least one healthy/unhealthy allocation ID)")
+	if _, _, err = deployments.SetAllocHealth(ctx, &api.DeploymentAllocHealthRequest{DeploymentID: d.ID, HealthyAllocationIDs: d.TaskGroups["g"].PlacedCanaries}, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = deployments.Unblock(ctx, d.ID, nil)
+	if err == nil || !strings.Contains(err.Error(), "waits for no other region") {
+		t.Errorf("unblock: %v", err)
+	}
+	out, _, err := deployments.Promote(ctx, d.ID, []string{"g"}, nil)
+	if err != nil || out.EvalID == "" || out.DeploymentModifyIndex == 0 {
+		t.Fatalf("%+v %v", out, err)
+	}
+	_, _, err = deployments.Promote(ctx, d.ID, nil, nil)
+	fails(t, "promote twice", err, "500 (no canaries to promote)")
+	f.until("web", fit, "promoted", inStatus("successful", 1))
+}
+
+func TestPausedDeploymentWaits(t *testing.T) {
+	s, _ := startServer(t, "")
+	f, ctx, deployments := newFleet(s), s.context(), s.client.Deployments()
+	update := &structs.UpdateStrategy{MaxParallel: structs.Ptr(1)}
+	s.register(rolling("1", 3, update))
+	f.until("web", fit, "first", inStatus("successful", 0))
+	s.register(rolling("2", 3, update))
+	unknown := func(*structs.Allocation) *bool { return nil }
+	d := f.until("web", unknown, "started", func(d *structs.Deployment) bool { return d.JobVersion == 1 && d.TaskGroups["g"].PlacedAllocs == 1 })
+	if _, _, err := deployments.Pause(ctx, d.ID, true, nil); err != nil {
+		t.Fatal(err)
+	}
+	f.sync(fit)
+	if d = s.store.Snapshot().Deployment(d.ID); d.Status != structs.DeploymentStatusPaused || d.TaskGroups["g"].PlacedAllocs != 1 {
+		t.Errorf("paused: %+v", d)
+	}
+	out, _, err := deployments.Pause(ctx, d.ID, false, nil)
+	if err != nil || out.EvalID == "" {
+		t.Fatalf("%+v %v", out, err)
+	}
+	f.until("web", fit, "resumed", inStatus("successful", 1))
+}
+
+// TestAutoRevert covers B-31: a failed deployment goes back to the stable
+// version once, and what fails again is left as it is.
+func TestAutoRevert(t *testing.T) {
+	s, _ := startServer(t, "")
+	f, ctx := newFleet(s), s.context()
+	update := &structs.UpdateStrategy{MaxParallel: structs.Ptr(1), AutoRevert: structs.Ptr(true), ProgressDeadline: structs.Ptr(time.Duration(0))}
+	s.register(rolling("1", 1, update))
+	f.until("web", fit, "first", inStatus("successful", 0))
+	s.register(rolling("2", 1, update))
+	sick := func(a *structs.Allocation) *bool { return structs.Ptr(a.Job.Version == 0) }
+	f.until("web", sick, "fails twice", inStatus("failed", 2))
+	list, _, err := s.client.Jobs().Deployments(ctx, "web", false, nil)
+	if err != nil || len(list) != 3 {
+		t.Fatalf("%d deployments, %v", len(list), err)
+	}
+	byVersion := map[uint64]string{}
+	for _, d := range list {
+		byVersion[d.JobVersion] = d.StatusDescription
+	}
+	if byVersion[1] != "Failed due to unhealthy allocations - rolling back to job version 0" ||
+		byVersion[2] != "Failed due to unhealthy allocations - not rolling back to stable job version 0 as current job has same specification" {
+		t.Errorf("%v", byVersion)
+	}
+	job, _, err := s.client.Jobs().Get(ctx, "web", nil)
+	if err != nil || job.Version != 2 || job.Stable || job.TaskGroups[0].Tasks[0].Env["VERSION"] != "1" {
+		t.Errorf("version %d, stable %v, %v", job.Version, job.Stable, err)
+	}
+}
+
+func TestFailByHand(t *testing.T) {
+	s, _ := startServer(t, "")
+	f, ctx, deployments := newFleet(s), s.context(), s.client.Deployments()
+	update := &structs.UpdateStrategy{MaxParallel: structs.Ptr(1), AutoRevert: structs.Ptr(true)}
+	s.register(rolling("1", 1, update))
+	f.until("web", fit, "first", inStatus("successful", 0))
+	s.register(rolling("2", 1, update))
+	unknown := func(*structs.Allocation) *bool { return nil }
+	d := f.until("web", unknown, "started", func(d *structs.Deployment) bool { return d.JobVersion == 1 && d.Active() })
+	out, _, err := deployments.Fail(ctx, d.ID, nil)
+	if err != nil || out.RevertedJobVersion == nil || *out.RevertedJobVersion != 0 {
+		t.Fatalf("%+v %v", out, err)
+	}
+	if d = s.store.Snapshot().Deployment(d.ID); d.StatusDescription != "Deployment marked as failed - rolling back to job version 0" {
+		t.Errorf("description %q", d.StatusDescription)
+	}
+	_, _, err = deployments.Fail(ctx, d.ID, nil)
+	fails(t, "fail twice", err, "500 (can't fail terminal deployment)")
+	f.until("web", fit, "back", inStatus("successful", 2))
+}
