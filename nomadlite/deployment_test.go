@@ -124,7 +124,9 @@ func TestCanariesByHand(t *testing.T) {
 
 	s.register(rolling("2", 2, update))
 	unknown := func(*structs.Allocation) *bool { return nil }
-	placed := func(d *structs.Deployment) bool { return d.JobVersion == 1 && len(d.TaskGroups["g"].PlacedCanaries) == 1 }
+	placed := func(d *structs.Deployment) bool {
+		return d.JobVersion == 1 && len(d.TaskGroups["g"].PlacedCanaries) == 1
+	}
 	d := f.until("web", unknown, "canary", placed)
 	if d.StatusDescription != structs.DeploymentDescManual {
 		t.Errorf("description %q", d.StatusDescription)

@@ -112,8 +112,8 @@ type Deps struct {
 	Evaluate func(ctx context.Context, evals []*structs.Evaluation) error
 	// Replace lets the scheduler place failed allocations of a deployment again.
 	Replace func(ctx context.Context, c *state.AllocTransition) error
-	NewID    func() string
-	Logger   hclog.Logger
+	NewID   func() string
+	Logger  hclog.Logger
 }
 
 // Watcher watches the active deployments of a region.
