@@ -18,6 +18,8 @@ type Txn struct {
 	owned [tableCount]bool
 	edit  *alloctable.Edit // nil until an allocation or node changes
 	dirty map[Key]struct{}
+	// skipped are the kinds of keys that nobody watched when they changed.
+	skipped [kindCount]bool
 
 	// What Commit derives from the changes: statuses of jobs, summaries,
 	// counters of deployments, the change ring.
@@ -51,6 +53,7 @@ func (t *Txn) Commit() {
 	t.root = nil
 	t.s.writer.Unlock()
 	t.s.hub.notify(t.dirty)
+	t.s.hub.notifyLate(t.skipped)
 }
 
 // Abort drops the transaction; after Commit or Abort it does nothing.
@@ -63,13 +66,23 @@ func (t *Txn) Abort() {
 }
 
 func (t *Txn) mark(k Key) {
-	if !t.s.hub.watched(k.kind) {
+	if !t.watched(k.kind) {
 		return
 	}
 	if t.dirty == nil {
 		t.dirty = make(map[Key]struct{})
 	}
 	t.dirty[k] = struct{}{}
+}
+
+// watched reports whether keys of a kind must be marked. When it says no,
+// Commit wakes those who began to watch the kind meanwhile.
+func (t *Txn) watched(kind keyKind) bool {
+	if t.s.hub.watched(kind) {
+		return true
+	}
+	t.skipped[kind] = true
+	return false
 }
 
 // Snapshot reads what the transaction has written so far, except what Commit

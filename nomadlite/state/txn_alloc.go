@@ -47,10 +47,10 @@ func (t *Txn) markRow(r *alloctable.Row) {
 	t.mark(KeyJobAllocs(b.Job.Namespace, b.Job.ID))
 	t.mark(KeyEvalAllocs(b.EvalID))
 	t.mark(KeyDeploymentAllocs(b.DeploymentID))
-	if t.s.hub.watched(kindNodeAllocs) {
+	if t.watched(kindNodeAllocs) {
 		t.mark(KeyNodeAllocs(t.allocs().NodeOf(r.Node).ID))
 	}
-	if t.s.hub.watched(kindAlloc) {
+	if t.watched(kindAlloc) {
 		t.mark(KeyAlloc(t.allocs().ID(r.Number)))
 	}
 }

@@ -156,8 +156,8 @@ func (h *hub) remove(w *Watcher) {
 }
 
 // watched reports whether anybody watches a key of the kind. The count is
-// raised before the watcher reads the state, so a commit that misses it has
-// published before that read.
+// raised before the watcher reads the state. A transaction that found nobody
+// asks again after it has published: whoever it misses then reads later.
 func (h *hub) watched(kind keyKind) bool { return h.counts[kind].Load() > 0 }
 
 func (h *hub) notify(dirty map[Key]struct{}) {
@@ -176,6 +176,26 @@ func (h *hub) notify(dirty map[Key]struct{}) {
 	}
 	for k := range dirty {
 		wakeAll(h.watchers[k])
+	}
+}
+
+// notifyLate wakes all watchers of kinds that were not marked because nobody
+// watched them then.
+func (h *hub) notifyLate(skipped [kindCount]bool) {
+	late := false
+	for kind := range skipped {
+		skipped[kind] = skipped[kind] && h.watched(keyKind(kind))
+		late = late || skipped[kind]
+	}
+	if !late {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for k, set := range h.watchers {
+		if skipped[k.kind] {
+			wakeAll(set)
+		}
 	}
 }
 

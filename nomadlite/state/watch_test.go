@@ -143,3 +143,22 @@ func TestNoLostWakeUp(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestWatchBegunDuringATransaction: who begins to watch after a change was
+// made and before it is published is woken as well.
+func TestWatchBegunDuringATransaction(t *testing.T) {
+	s := New(Options{})
+	x := s.Begin(1)
+	if err := x.UpsertEvals(&EvalUpsert{Evals: []*structs.Evaluation{{ID: "e", Namespace: "default", JobID: "j"}}}); err != nil {
+		t.Fatal(err)
+	}
+	w := s.Watch(KeyEval("e"))
+	defer w.Close()
+	if s.Snapshot().Eval("e") != nil {
+		t.Fatal("published too early")
+	}
+	x.Commit()
+	if !woken(w) {
+		t.Error("the wake-up was lost")
+	}
+}
