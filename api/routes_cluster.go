@@ -27,6 +27,7 @@ func agentRoutes() []Route {
 		local("agent.reload", "/v1/agent/reload", "agent:write", "Read the configuration again.").methods("PUT", "POST").as(AnswerEmpty),
 		local("agent.monitor", "/v1/agent/monitor", capAgent, "Follow the agent's log.").as(AnswerStream),
 		local("agent.metrics", "/v1/metrics", "", "The agent's metrics, as JSON or for Prometheus."),
+		local("agent.profile", "/v1/agent/pprof/:profile", "agent:write", "A profile of the agent, for go tool pprof; needs enable_debug.").as(AnswerStream),
 		local("status.leader", "/v1/status/leader", "", "The address of the leader."),
 		local("status.peers", "/v1/status/peers", "", "The addresses of the Raft peers."),
 		local("region.list", "/v1/regions", "", "The known regions."),

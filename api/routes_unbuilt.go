@@ -57,7 +57,6 @@ GET,PUT,POST /v1/agent/schedulers/config               agent:read            501
 GET,PUT,POST /v1/agent/keyring/:action                 agent:write           501 cannot use gossip keys: they are not in this build
 GET          /v1/agent/host                            agent:read            501 cannot describe the host: it is not in this build
 GET          /v1/agent/monitor/export                  agent:read            501 cannot export the log: it is not in this build
-GET          /v1/agent/pprof/:profile                  agent:write           501 cannot profile: it is not in this build
 GET          /v1/operator/autopilot/configuration      operator:read         501 cannot read autopilot: it is not in this build
 PUT          /v1/operator/autopilot/configuration      operator:write        501 cannot configure autopilot: it is not in this build
 GET          /v1/operator/autopilot/health             operator:read         501 cannot read autopilot: it is not in this build

@@ -26,6 +26,7 @@ func (a *Agent) bind() {
 		"agent.reload":     a.reloadRequest,
 		"agent.monitor":    a.monitor,
 		"agent.metrics":    a.metrics,
+		"agent.profile":    a.profile,
 	} {
 		a.mux.Bind(name, h)
 	}

@@ -213,11 +213,17 @@ func TestBlockedAndEndedAreNotDelivered(t *testing.T) {
 	})
 }
 
+// lease is a delivery as a worker knows it: another token is another delivery.
+type lease struct {
+	entry *entry
+	token string
+}
+
 // TestQueueKeepsItsRules: whatever happens, an evaluation is in one place, of
 // a job at most one is ready or delivered, and none is lost.
 func TestQueueKeepsItsRules(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		q, now, known, held := newQueue(), time.Unix(1000, 0), map[string]bool{}, []*entry{}
+		q, now, known, held := newQueue(), time.Unix(1000, 0), map[string]bool{}, []lease{}
 		for n := range rapid.IntRange(1, 60).Draw(t, "steps") {
 			switch rapid.IntRange(0, 5).Draw(t, "step") {
 			case 0, 1:
@@ -231,7 +237,7 @@ func TestQueueKeepsItsRules(t *testing.T) {
 				known[e.ID] = true
 			case 2:
 				if got := q.take(allTypes, fmt.Sprint(n), now.Add(3*time.Second)); got != nil {
-					held = append(held, got)
+					held = append(held, lease{got, got.token})
 				}
 			case 3:
 				now = now.Add(time.Second)
@@ -239,9 +245,9 @@ func TestQueueKeepsItsRules(t *testing.T) {
 					q.settle(e, true, now.Add(time.Second))
 				}
 			case 4:
-				if len(held) > 0 && held[0].place == delivered {
-					q.settle(held[0], false, now)
-					delete(known, held[0].eval.ID)
+				if len(held) > 0 && held[0].entry.token == held[0].token {
+					q.settle(held[0].entry, false, now)
+					delete(known, held[0].entry.eval.ID)
 				}
 				held = held[min(1, len(held)):]
 			case 5:
