@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"time"
 
@@ -11,9 +12,15 @@ import (
 	"github.com/nomadlite/nomadlite/structs"
 )
 
-// reportWindow is how long further changes wait after a report, so that many
-// travel together. The first change after a pause goes out at once.
-const reportWindow = 50 * time.Millisecond
+// Pace of reports. A change of status, or of health in a deployment, goes out
+// after a breath: what ends at once is told once. A new event alone can wait
+// for the window. Under load one report a window is sent, with everything in
+// it; after a pause a few may follow each other without one.
+const (
+	reportBreath = 5 * time.Millisecond
+	reportWindow = 50 * time.Millisecond
+	reportBurst  = 3
+)
 
 // reporter tells the servers the newest state of each allocation.
 type reporter struct {
@@ -22,12 +29,31 @@ type reporter struct {
 	log      hclog.Logger
 	wake     chan struct{}
 
-	mu      sync.Mutex // guards pending
+	mu      sync.Mutex // guards what follows
 	pending map[string]*structs.AllocUpdate
+	due     time.Time          // when the earliest of pending should go; zero for none
+	told    map[string]verdict // last reported, by live allocation
+	spent   time.Time          // the pace: a window ahead for each report
+}
+
+// verdict is what is worth a report of its own.
+type verdict struct {
+	status     string
+	health     string // "true", "false", or "" while unknown
+	deployment string // that the health is for
+}
+
+func verdictOf(u *structs.AllocUpdate) verdict {
+	v := verdict{status: u.ClientStatus}
+	if u.DeploymentHealthy != nil {
+		v.health, v.deployment = strconv.FormatBool(*u.DeploymentHealthy), u.DeploymentID
+	}
+	return v
 }
 
 func newReporter(servers api.Servers, identity func() (string, string), log hclog.Logger) *reporter {
-	return &reporter{servers: servers, identity: identity, log: log, wake: make(chan struct{}, 1), pending: map[string]*structs.AllocUpdate{}}
+	return &reporter{servers: servers, identity: identity, log: log, wake: make(chan struct{}, 1),
+		pending: map[string]*structs.AllocUpdate{}, told: map[string]verdict{}}
 }
 
 // add queues an update in place of an older one of the same allocation.
@@ -36,6 +62,17 @@ func (r *reporter) add(u *structs.AllocUpdate) {
 	if old := r.pending[u.AllocID]; old == nil || old.Revision <= u.Revision {
 		r.pending[u.AllocID] = u
 	}
+	told, known := r.told[u.AllocID]
+	if !known {
+		told = verdict{status: structs.AllocClientStatusPending}
+	}
+	delay := reportWindow
+	if verdictOf(u) != told {
+		delay = reportBreath
+	}
+	if at := time.Now().Add(delay); r.due.IsZero() || at.Before(r.due) {
+		r.due = at
+	}
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
@@ -43,6 +80,22 @@ func (r *reporter) add(u *structs.AllocUpdate) {
 	}
 }
 
+// wait is how long the next report has to wait: for its due time and for the
+// pace. False when there is nothing to report.
+func (r *reporter) wait() (time.Duration, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.pending) == 0 {
+		return 0, false
+	}
+	at := r.due
+	if paced := r.spent.Add(-(reportBurst - 1) * reportWindow); paced.After(at) {
+		at = paced
+	}
+	return time.Until(at), true
+}
+
+// take empties the queue for a report.
 func (r *reporter) take() []*structs.AllocUpdate {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,29 +104,37 @@ func (r *reporter) take() []*structs.AllocUpdate {
 		out = append(out, u)
 	}
 	clear(r.pending)
+	r.due = time.Time{}
+	if now := time.Now(); r.spent.Before(now) {
+		r.spent = now
+	}
+	r.spent = r.spent.Add(reportWindow)
 	return out
+}
+
+// sent remembers what the servers know now.
+func (r *reporter) sent(updates []*structs.AllocUpdate) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, u := range updates {
+		if structs.ClientStatusTerminal(u.ClientStatus) {
+			delete(r.told, u.AllocID)
+		} else {
+			r.told[u.AllocID] = verdictOf(u)
+		}
+	}
 }
 
 // run sends until ctx ends.
 func (r *reporter) run(ctx context.Context) error {
 	retry := minRetry
-	for {
-		select {
-		case <-r.wake:
-		case <-ctx.Done():
-			return nil
-		}
+	for r.ready(ctx) {
 		updates := r.take()
-		if len(updates) == 0 {
-			continue
-		}
 		id, secret := r.identity()
 		err := r.servers.UpdateAllocs(ctx, api.NodeAllocUpdateRequest{NodeID: id, SecretID: secret, Updates: updates})
 		if err == nil {
 			retry = minRetry
-			if !sleep(ctx, reportWindow) {
-				return nil
-			}
+			r.sent(updates)
 			continue
 		}
 		if ctx.Err() != nil {
@@ -87,5 +148,28 @@ func (r *reporter) run(ctx context.Context) error {
 			return nil
 		}
 		retry = min(2*retry, maxRetry)
+	}
+	return nil
+}
+
+// ready waits until a report should go out; false when ctx has ended.
+func (r *reporter) ready(ctx context.Context) bool {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		d, some := r.wait()
+		if some && d <= 0 {
+			return ctx.Err() == nil
+		}
+		if !some {
+			d = time.Hour
+		}
+		timer.Reset(d)
+		select {
+		case <-r.wake:
+		case <-timer.C:
+		case <-ctx.Done():
+			return false
+		}
 	}
 }

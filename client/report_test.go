@@ -30,31 +30,40 @@ func TestReporter(t *testing.T) {
 			}
 			return s.reports, status
 		}
-		report("a", 1, "pending")
-		synctest.Wait()
-		if calls, status := state(); calls != 1 || status != "pending" {
-			t.Errorf("the first change: %d calls, %s", calls, status)
+		after := func(d time.Duration, wantCalls int, wantStatus string) {
+			t.Helper()
+			time.Sleep(d)
+			synctest.Wait()
+			if calls, status := state(); calls != wantCalls || status != wantStatus {
+				t.Errorf("%d calls, %q; want %d, %q", calls, status, wantCalls, wantStatus)
+			}
 		}
-		// Changes within the window travel together, the newest of each.
+		// An event alone waits for the window.
+		report("a", 1, "pending")
+		after(reportWindow-1, 0, "")
+		after(1, 1, "pending")
+		time.Sleep(time.Second)
+		// A change of status waits for a breath, and takes along what follows.
 		report("a", 2, "running")
 		report("b", 1, "running")
 		report("a", 3, "complete")
 		report("a", 2, "running")
-		synctest.Wait()
-		if calls, _ := state(); calls != 1 {
-			t.Errorf("%d calls within the window", calls)
-		}
-		time.Sleep(reportWindow)
-		synctest.Wait()
-		if calls, status := state(); calls != 2 || status != "complete" {
-			t.Errorf("after the window: %d calls, %s", calls, status)
-		}
+		after(reportBreath-1, 1, "pending")
+		after(1, 2, "complete")
+		// A few may follow without a pause, then one a window is sent.
+		report("a", 4, "running")
+		after(reportBreath, 3, "running")
+		report("a", 5, "failed")
+		after(reportBreath, 4, "failed")
+		report("a", 6, "running")
+		after(reportBreath, 4, "failed")
+		after(reportWindow, 5, "running")
 		// What cannot be told is told later, unless something newer came.
-		time.Sleep(reportWindow)
+		time.Sleep(time.Second)
 		s.mu.Lock()
 		s.fail = errors.New("no leader")
 		s.mu.Unlock()
-		report("a", 4, "failed")
+		report("a", 7, "failed")
 		time.Sleep(time.Second)
 		s.mu.Lock()
 		s.fail = nil

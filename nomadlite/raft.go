@@ -25,7 +25,7 @@ const (
 	// aloneTimeout is the heartbeat, election and lease timeout of a server
 	// that can have no peers: nobody could disagree, so it elects itself at
 	// once.
-	aloneTimeout = 20 * time.Millisecond
+	aloneTimeout = 100 * time.Millisecond
 	// leaderHold is how long a request waits for a leader before it fails.
 	leaderHold = 5 * time.Second
 	// enqueueTimeout bounds the wait for a place in Raft's queue.

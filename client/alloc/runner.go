@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,6 +88,8 @@ type Runner struct {
 	healthTime int64
 	wake       *time.Timer
 	dirty      bool
+	dirtySince time.Time // zero while clean
+	flushed    string    // the outline of what was flushed last
 	flushing   bool
 	revision   uint64
 
@@ -125,6 +128,7 @@ func New(alloc *structs.Allocation, run *localdb.Run, deps Deps) (*Runner, error
 			r.healthy, r.healthTime, r.joined = run.Healthy, run.HealthTime, time.Unix(0, run.Joined)
 		}
 	}
+	r.flushed = r.outline()
 	r.publish()
 	return r, nil
 }
@@ -264,7 +268,7 @@ func (r *Runner) step() {
 			close(r.down)
 		}
 	}
-	r.flush()
+	r.flush(now, sooner)
 	r.wake.Reset(max(next.Sub(now), time.Millisecond))
 }
 
@@ -339,13 +343,25 @@ func (r *Runner) feed(t *taskRun, ev task.Event) {
 	r.perform(t, t.m.Step(ev, time.Now()), false)
 }
 
+// eventDelay is how long a change that is a new event alone may wait for
+// others: it costs a write on disk and a message to the servers.
+const eventDelay = 25 * time.Millisecond
+
 // flush persists what changed, then tells the servers. One flush runs at a
 // time; changes meanwhile wait for the next.
-func (r *Runner) flush() {
+func (r *Runner) flush(now time.Time, sooner func(time.Time)) {
 	if !r.dirty || r.flushing {
 		return
 	}
-	r.dirty, r.flushing = false, true
+	if r.dirtySince.IsZero() {
+		r.dirtySince = now
+	}
+	outline := r.outline()
+	if due := r.dirtySince.Add(eventDelay); outline == r.flushed && now.Before(due) {
+		sooner(due)
+		return
+	}
+	r.dirty, r.dirtySince, r.flushed, r.flushing = false, time.Time{}, outline, true
 	r.revision++
 	r.publish()
 	update, run := r.update(), r.record()
@@ -356,6 +372,18 @@ func (r *Runner) flush() {
 		r.deps.Report(update)
 		r.postFrom(ctx, func() { r.flushing = false })
 	})
+}
+
+// outline is what must not wait: states, starts and handles of tasks, and the
+// verdict on health. What it leaves out are events.
+func (r *Runner) outline() string {
+	var b strings.Builder
+	fmt.Fprint(&b, r.stop, r.expired, r.alloc.DeploymentID, r.healthTime)
+	for _, t := range r.tasks {
+		s := t.m.State()
+		fmt.Fprint(&b, "|", s.State, s.Failed, s.Restarts, t.id, t.handle != nil)
+	}
+	return b.String()
 }
 
 // update is what the servers are told.

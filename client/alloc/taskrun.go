@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/zclconf/go-cty/cty"
+
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/task"
 	"github.com/nomadlite/nomadlite/client/taskenv"
@@ -225,7 +227,11 @@ func (r *Runner) taskConfig(alloc *structs.Allocation, group *structs.TaskGroup,
 		Alloc: alloc, Group: group, Task: spec, Node: node, Dirs: dirs,
 		HostEnv: inst.Capabilities.FSIsolation != plugin.FSIsolationImage,
 	})
-	raw, err := inst.Schema.Decode(spec.Config, env.Variables())
+	var variables map[string]cty.Value // most configurations name none
+	if taskenv.Interpolates(spec.Config) {
+		variables = env.Variables()
+	}
+	raw, err := inst.Schema.Decode(spec.Config, variables)
 	if err != nil {
 		return nil, &failure{structs.TaskFailedValidation, multiError("failed to parse config: ", err), false}
 	}

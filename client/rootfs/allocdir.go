@@ -79,10 +79,9 @@ func (a *AllocDir) Build() error {
 		return err
 	}
 	defer root.Close()
-	for _, dir := range []string{"", "/" + LogsName, "/" + tmpName, "/data"} {
-		if err := makeDir(root, SharedName+dir, 0o777); err != nil {
-			return err
-		}
+	err = makeTree(root, SharedName, []newDir{{LogsName, 0o777}, {tmpName, 0o777}, {"data", 0o777}})
+	if err != nil {
+		return err
 	}
 	for _, t := range a.tasks {
 		if err := a.buildTask(root, t); err != nil {
@@ -93,13 +92,9 @@ func (a *AllocDir) Build() error {
 }
 
 func (a *AllocDir) buildTask(root *os.Root, task string) error {
-	for _, d := range []struct {
-		name string
-		mode fs.FileMode
-	}{{"", 0o777}, {"/" + localName, 0o777}, {"/" + tmpName, 0o777 | fs.ModeSticky}, {"/" + secretsName, 0o777}, {"/" + privateName, 0o777}} {
-		if err := makeDir(root, task+d.name, d.mode); err != nil {
-			return err
-		}
+	err := makeTree(root, task, []newDir{{localName, 0o777}, {tmpName, 0o777 | fs.ModeSticky}, {secretsName, 0o777}, {privateName, 0o777}})
+	if err != nil {
+		return err
 	}
 	if os.Geteuid() != 0 {
 		return nil
@@ -107,6 +102,30 @@ func (a *AllocDir) buildTask(root *os.Root, task string) error {
 	for _, name := range []string{secretsName, privateName} {
 		if err := mountSecrets(filepath.Join(a.path, task, name)); err != nil {
 			return fmt.Errorf("cannot mount the %s of task %q: %w", name, task, err)
+		}
+	}
+	return nil
+}
+
+// newDir is a directory to make.
+type newDir struct {
+	name string
+	mode fs.FileMode
+}
+
+// makeTree makes a directory that everybody may write to, and those in it.
+func makeTree(root *os.Root, name string, dirs []newDir) error {
+	if err := makeDir(root, name, 0o777); err != nil {
+		return err
+	}
+	parent, err := root.OpenRoot(name)
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	for _, d := range dirs {
+		if err := makeDir(parent, d.name, d.mode); err != nil {
+			return err
 		}
 	}
 	return nil
