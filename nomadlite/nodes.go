@@ -115,6 +115,11 @@ func (s *Server) Heartbeat(ctx context.Context, beat api.NodeHeartbeat) (*api.No
 // Allocs returns what the servers changed about a node's allocations since an
 // index, waiting for a change. What the node reported itself is no change.
 func (s *Server) Allocs(ctx context.Context, req api.NodeAllocsRequest) (*api.NodeAllocsResponse, error) {
+	if req.Since == 0 { // a state that still replays its log lacks what it will have
+		if err := s.ReadBarrier(ctx); err != nil {
+			return nil, err
+		}
+	}
 	snap := s.store.Snapshot()
 	if _, err := s.node(snap, req.NodeID, req.SecretID); err != nil {
 		return nil, err

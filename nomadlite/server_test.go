@@ -278,6 +278,27 @@ func TestRestartKeepsTheState(t *testing.T) {
 	}
 }
 
+// TestWholeListWaitsForTheLog: a node ends what is not in a whole list, so a
+// server that has not replayed its log yet must not answer with one.
+func TestWholeListWaitsForTheLog(t *testing.T) {
+	dir := t.TempDir()
+	s, stop := startServer(t, dir)
+	s.join()
+	if _, _, err := s.client.Jobs().Register(s.context(), &api.JobRegisterRequest{Job: testJob("web", structs.JobTypeService)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.allocs(1); len(got.Allocs) != 1 {
+		t.Fatalf("%+v", got)
+	}
+	node := s.node
+	stop()
+	again, _ := startServer(t, dir)
+	again.node = node
+	if got := again.allocs(0); !got.Full || len(got.Allocs) != 1 {
+		t.Errorf("the first list after a restart: %+v", got)
+	}
+}
+
 func TestNodesAreChecked(t *testing.T) {
 	s, _ := startServer(t, "")
 	n := s.join()
