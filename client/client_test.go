@@ -423,3 +423,36 @@ func TestStoppedBeforeItStarted(t *testing.T) {
 		t.Errorf("%+v", u)
 	}
 }
+
+// TestDamagedStateOfTheClient: without its records the next agent starts all
+// the same; what still ran is stopped, and started again since the servers
+// want it.
+func TestDamagedStateOfTheClient(t *testing.T) {
+	s, dir := newServers(), shortDir(t)
+	n := start(t, dir, s, false)
+	s.put(shell(firstID, structs.JobTypeService, `echo $$ > $NOMAD_ALLOC_DIR/pid; while :; do sleep 0.05; done`))
+	before := s.await(t, firstID, is(structs.AllocClientStatusRunning))
+	pid := filepath.Join(dir, "alloc", firstID, "alloc", "pid")
+	first, err := os.ReadFile(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.stop()
+	if err := os.WriteFile(filepath.Join(dir, "client", "state.db"), []byte("half a page"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	s.allocs[firstID].ClientStatus = structs.AllocClientStatusRunning // as they know it
+	s.mu.Unlock()
+	start(t, dir, s, true)
+	s.await(t, firstID, func(u *structs.AllocUpdate) bool {
+		return u.Revision > before.Revision && u.ClientStatus == structs.AllocClientStatusRunning
+	})
+	second, err := os.ReadFile(pid)
+	if err != nil || string(first) == string(second) {
+		t.Errorf("process %q became %q, %v", first, second, err)
+	}
+	if _, err := os.Stat("/proc/" + strings.TrimSpace(string(first))); err == nil {
+		t.Errorf("the process %s of the lost record still runs", first)
+	}
+}

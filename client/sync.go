@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/client/alloc"
 	"github.com/nomadlite/nomadlite/structs"
 )
 
@@ -143,7 +144,7 @@ func (c *Client) applyOne(a *structs.Allocation) {
 	case a.ClientTerminal():
 	case a.ServerTerminal(): // it never ran here, and never will
 		c.reports.add(&structs.AllocUpdate{
-			AllocID: a.ID, Revision: 1, ClientStatus: structs.AllocClientStatusComplete,
+			AllocID: a.ID, Revision: alloc.FirstRevision(a, time.Now()), ClientStatus: structs.AllocClientStatusComplete,
 			ClientDescription: "stopped before it started", TaskStates: map[string]*structs.TaskState{},
 		})
 	default:
@@ -168,7 +169,7 @@ func (c *Client) admit(below context.Context) {
 		if err := c.newRunner(below, a, nil); err != nil {
 			c.log.Error("cannot run an allocation", "alloc_id", a.ID, "error", err)
 			c.reports.add(&structs.AllocUpdate{
-				AllocID: a.ID, Revision: 1, ClientStatus: structs.AllocClientStatusFailed, ClientDescription: err.Error(),
+				AllocID: a.ID, Revision: alloc.FirstRevision(a, time.Now()), ClientStatus: structs.AllocClientStatusFailed, ClientDescription: err.Error(),
 				TaskStates: map[string]*structs.TaskState{},
 			})
 		}

@@ -128,9 +128,23 @@ func New(alloc *structs.Allocation, run *localdb.Run, deps Deps) (*Runner, error
 			r.healthy, r.healthTime, r.joined = run.Healthy, run.HealthTime, time.Unix(0, run.Joined)
 		}
 	}
+	if run == nil {
+		r.revision = FirstRevision(alloc, time.Now()) - 1
+	}
 	r.flushed = r.outline()
 	r.publish()
 	return r, nil
+}
+
+// FirstRevision is the revision of the first report about an allocation that
+// the node has no record of. Where the servers know more than that it was
+// placed, the record was lost: a time is above every count, so that they do not
+// take the report for an old one.
+func FirstRevision(a *structs.Allocation, now time.Time) uint64 {
+	if a.ClientStatus == structs.AllocClientStatusPending || a.ClientStatus == "" {
+		return 1
+	}
+	return uint64(now.UnixMilli())
 }
 
 func (r *Runner) newTask(spec *structs.Task, run *localdb.Run) *taskRun {

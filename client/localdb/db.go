@@ -62,7 +62,7 @@ func Open(path string, durable bool) (db *DB, warning string, err error) {
 		if err := os.Rename(path, aside); err != nil {
 			return nil, "", fmt.Errorf("the client's state %s is damaged (%w) and cannot be put aside: %w", path, damage, err)
 		}
-		warning = fmt.Sprintf("the client's state %s is damaged (%v): it was renamed to %s and the node begins without it, tasks that still run are not found again", path, damage, aside)
+		warning = fmt.Sprintf("the client's state %s is damaged (%v): it was renamed to %s and the node begins without it; tasks that it ran are stopped, and started again where the servers still want them", path, damage, aside)
 		inner, err = openChecked(path, durable)
 	}
 	if err != nil {
