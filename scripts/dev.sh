@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Starts a dev agent in the background, runs the example job, shows what it
 # does and what to try next. `dev.sh BIN stop` ends the agent and its tasks.
+# DEV_STATE is where its pid and log go, DEV_CONFIG a configuration for it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$1
-state=.dev
+state=${DEV_STATE:-.dev}
 addr=${NOMAD_ADDR:-http://127.0.0.1:4646}
 
 answers() { "$bin" node status -quiet >/dev/null 2>&1; }
@@ -25,7 +26,7 @@ if answers; then
 else
   mkdir -p $state
   echo "==> starting $bin agent -dev (log: $state/agent.log)"
-  setsid nohup "$bin" agent -dev >$state/agent.log 2>&1 </dev/null &
+  setsid nohup "$bin" agent -dev ${DEV_CONFIG:+-config "$DEV_CONFIG"} >$state/agent.log 2>&1 </dev/null &
   echo $! >$state/pid
   for _ in $(seq 400); do
     answers && break

@@ -192,7 +192,9 @@ func (a *Agent) Cleanup() {
 	select {
 	case <-a.exited:
 	default:
-		_ = a.Kill()
+		if a.cmd != nil {
+			_ = a.Kill()
+		}
 	}
 	cgroups := map[string]bool{}
 	for range 100 {
