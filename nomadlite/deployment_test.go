@@ -24,16 +24,20 @@ func newFleet(s *testServer) *fleet {
 }
 
 // sync fetches what changed, starts what is new and ends what shall stop;
-// healthy judges each allocation that runs, nil for not yet.
+// healthy judges each allocation that runs, nil for not yet. It does not wait
+// long for a change: there may be none.
 func (f *fleet) sync(healthy func(*structs.Allocation) *bool) {
 	f.t.Helper()
-	got := f.allocs(f.index)
+	got, err := f.Allocs(f.context(), api.NodeAllocsRequest{NodeID: f.node.ID, SecretID: f.node.SecretID, Since: f.index, Wait: 20 * time.Millisecond})
+	if err != nil {
+		f.t.Fatal(err)
+	}
 	f.index = got.Index
 	for _, a := range got.Allocs {
 		f.live[a.ID] = a
 	}
 	f.revision++
-	var updates []*structs.AllocUpdate
+	updates := make([]*structs.AllocUpdate, 0, len(f.live))
 	for id, a := range f.live {
 		u := &structs.AllocUpdate{AllocID: id, Revision: f.revision, ClientStatus: structs.AllocClientStatusRunning}
 		if a.ServerTerminal() {
@@ -63,14 +67,7 @@ func (f *fleet) until(job string, healthy func(*structs.Allocation) *bool, what 
 		if d = f.store.Snapshot().LatestDeployment("default", job); d != nil && ok(d) {
 			return d
 		}
-		ctx := f.context()
-		got, err := f.Allocs(ctx, api.NodeAllocsRequest{NodeID: f.node.ID, SecretID: f.node.SecretID, Since: max(f.index, 1), Wait: 50 * time.Millisecond})
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		if len(got.Allocs) > 0 || got.Full {
-			f.sync(healthy)
-		}
+		f.sync(healthy)
 	}
 	f.t.Fatalf("%s: the deployment is %+v", what, d)
 	return nil
