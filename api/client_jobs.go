@@ -126,6 +126,18 @@ func (j Jobs) Stable(ctx context.Context, req *JobStabilityRequest, w *WriteOpti
 	return put[*JobStabilityResponse](ctx, j.c, jobPath(req.JobID, "/stable"), req, w)
 }
 
+// Tag names a version.
+func (j Jobs) Tag(ctx context.Context, id, name string, req *TagVersionRequest, w *WriteOptions) (*TagVersionResponse, *WriteMeta, error) {
+	return put[*TagVersionResponse](ctx, j.c, jobPath(id, "/versions/"+Escape(name)+"/tag"), req, w)
+}
+
+// Untag removes the name of a version.
+func (j Jobs) Untag(ctx context.Context, id, name string, w *WriteOptions) (*TagVersionResponse, *WriteMeta, error) {
+	out := &TagVersionResponse{}
+	meta, err := j.c.Delete(ctx, jobPath(id, "/versions/"+Escape(name)+"/tag"), out, w)
+	return out, meta, err
+}
+
 // ScaleStatus counts the groups of a job.
 func (j Jobs) ScaleStatus(ctx context.Context, id string, q *QueryOptions) (*JobScaleStatusResponse, *QueryMeta, error) {
 	return get[*JobScaleStatusResponse](ctx, j.c, jobPath(id, "/scale"), q)

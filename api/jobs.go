@@ -176,6 +176,24 @@ type JobStabilityResponse struct {
 	ResponseMeta
 }
 
+// TagVersionRequest names a version of a job: Version, or the newest with
+// Latest.
+type TagVersionRequest struct {
+	Version     uint64
+	Latest      bool `json:",omitempty"`
+	Description string
+	WriteRequest
+}
+
+// TagVersionResponse is the name that a version has now, empty when it has
+// none.
+type TagVersionResponse struct {
+	Name        string
+	Description string
+	TaggedTime  int64 // unix nanoseconds
+	ResponseMeta
+}
+
 // ScalingRequest changes the count of a group, or with a nil Count only
 // records an event. Target names the group under the key "Group".
 type ScalingRequest struct {

@@ -47,6 +47,8 @@ func jobRoutes() []Route {
 		write("job.dispatch", "/v1/job/:id.../dispatch", "ns:dispatch-job", "Start a child of a parameterized job.").limit(dispatchBody),
 		write("job.dispatchPayload", "/v1/job/:id.../dispatch/payload", "ns:dispatch-job", "As job.dispatch, the body being the payload.").limit(MaxPayload),
 		write("job.revert", "/v1/job/:id.../revert", "ns:submit-job|revert-job", "Register an earlier version again."),
+		write("job.tag", "/v1/job/:id.../versions/:name/tag", "ns:submit-job|tag-job-version", "Name a version, so that it is kept and can be told apart."),
+		write("job.untag", "/v1/job/:id.../versions/:name/tag", "ns:submit-job|tag-job-version", "Remove the name of a version.").methods("DELETE"),
 		write("job.stable", "/v1/job/:id.../stable", "ns:submit-job|stable-job", "Mark a version as stable or not."),
 		write("job.scale", "/v1/job/:id.../scale", "ns:scale-job|submit-job", "Change the count of a group."),
 	}

@@ -13,8 +13,10 @@ import (
 // jobHistory is the options of `job history`.
 type jobHistory struct {
 	format
-	diff, full bool
-	version    string
+	diff, full  bool
+	version     string
+	diffTag     string
+	diffVersion string
 }
 
 // jobHistoryVerb shows the versions of a job.
@@ -26,6 +28,8 @@ func jobHistoryVerb() *verb {
 		flags: func(fs *flag.FlagSet) {
 			o.define(fs)
 			fs.BoolVar(&o.diff, "p", false, "Show what each version changed.")
+			fs.StringVar(&o.diffTag, "diff-tag", "", "With -p, show the differences to the version of this `tag`.")
+			fs.StringVar(&o.diffVersion, "diff-version", "", "With -p, show the differences to this `version`.")
 			fs.BoolVar(&o.full, "full", false, "Show each version whole, as JSON.")
 			fs.StringVar(&o.version, "version", "", "Only this `version`, by number or tag.")
 		},
@@ -42,7 +46,14 @@ func (o *jobHistory) run(c *cli, args []string) error {
 	if err != nil {
 		return err
 	}
-	resp, _, err := client.Jobs().Versions(c.ctx, stub.ID, o.diff, &api.QueryOptions{Namespace: stub.Namespace})
+	q := &api.QueryOptions{Namespace: stub.Namespace, Params: map[string]string{}}
+	if o.diffTag != "" {
+		q.Params["diff_tag"] = o.diffTag
+	}
+	if o.diffVersion != "" {
+		q.Params["diff_version"] = o.diffVersion
+	}
+	resp, _, err := client.Jobs().Versions(c.ctx, stub.ID, o.diff || len(q.Params) > 0, q)
 	if err != nil {
 		return exitf(1, "Error retrieving job versions: %v", err)
 	}
@@ -84,7 +95,7 @@ func (o *jobHistory) show(c *cli, v *structs.Job, diff *api.JobDiff, gap bool) e
 		pairs = append(pairs, pair{"Tag Name", v.VersionTag.Name}, pair{"Tag Description", v.VersionTag.Description})
 	}
 	printPairs(c.stdout, pairs)
-	if o.diff && diff != nil {
+	if diff != nil {
 		fmt.Fprintln(c.stdout, "Diff:")
 		newDiffPrinter(c, false).job(diff)
 	}

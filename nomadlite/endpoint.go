@@ -23,6 +23,8 @@ type jobWriter interface {
 	StopJob(ctx context.Context, ns, id string, opts api.StopOptions) (*api.JobDeregisterResponse, error)
 	RevertJob(ctx context.Context, ns string, req *api.JobRevertRequest) (*api.JobRegisterResponse, error)
 	SetJobStability(ctx context.Context, ns string, req *api.JobStabilityRequest) (index uint64, err error)
+	TagJob(ctx context.Context, ns, id, name string, req *api.TagVersionRequest) (*api.TagVersionResponse, error)
+	UntagJob(ctx context.Context, ns, id, name string) (*api.TagVersionResponse, error)
 	ScaleJob(ctx context.Context, ns, id string, req *api.ScalingRequest) (*api.JobRegisterResponse, error)
 }
 
@@ -110,7 +112,7 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"job.validate": e.validateJob, "job.plan": e.planJob, "job.stop": e.stopJob,
 		"job.evaluate": e.evaluateJob, "job.periodicForce": e.forcePeriodic,
 		"job.dispatch": e.dispatchJob, "job.dispatchPayload": e.dispatchPayload,
-		"job.revert": e.revertJob, "job.stable": e.stableJob, "job.scale": e.scaleJob,
+		"job.revert": e.revertJob, "job.stable": e.stableJob, "job.tag": e.tagJob, "job.untag": e.untagJob, "job.scale": e.scaleJob,
 
 		"alloc.list": e.listAllocs, "alloc.read": e.readAlloc, "alloc.stop": e.stopAlloc,
 		"eval.list": e.listEvals, "eval.count": e.countEvals, "eval.read": e.readEval, "eval.allocations": e.evalAllocs,

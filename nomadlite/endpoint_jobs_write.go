@@ -267,6 +267,26 @@ func (e *endpoints) stableJob(ctx context.Context, r *api.Request) (*api.Respons
 	return written(&api.JobStabilityResponse{ResponseMeta: api.ResponseMeta{Index: index}}, index, err)
 }
 
+func (e *endpoints) tagJob(ctx context.Context, r *api.Request) (*api.Response, error) {
+	req := &api.TagVersionRequest{}
+	if err := r.Decode(req); err != nil {
+		return nil, err
+	}
+	out, err := e.ops.TagJob(ctx, r.Query.Namespace, r.Param("id"), r.Param("name"), req)
+	if err != nil {
+		return nil, err
+	}
+	return written(out, out.Index, nil)
+}
+
+func (e *endpoints) untagJob(ctx context.Context, r *api.Request) (*api.Response, error) {
+	out, err := e.ops.UntagJob(ctx, r.Query.Namespace, r.Param("id"), r.Param("name"))
+	if err != nil {
+		return nil, err
+	}
+	return written(out, out.Index, nil)
+}
+
 func (e *endpoints) scaleJob(ctx context.Context, r *api.Request) (*api.Response, error) {
 	req := &api.ScalingRequest{}
 	if err := r.Decode(req); err != nil {

@@ -200,6 +200,56 @@ func (s *Server) SetJobStability(ctx context.Context, ns string, req *api.JobSta
 	return index, err
 }
 
+// Limits of a version's tag, in bytes.
+const (
+	maxTagName        = 128
+	maxTagDescription = 1000
+)
+
+// TagJob names a version of a job; a tag keeps its version from collection.
+func (s *Server) TagJob(ctx context.Context, ns, id, name string, req *api.TagVersionRequest) (*api.TagVersionResponse, error) {
+	if err := s.awaitLeader(ctx); err != nil {
+		return nil, err
+	}
+	job := s.store.Snapshot().Job(ns, id)
+	switch {
+	case job == nil:
+		return nil, structs.Errorf(structs.NotFound, "job %q not found", id)
+	case name == "" || len(name) > maxTagName:
+		return nil, structs.Errorf(structs.Invalid, "cannot tag job %q: a tag's name has 1 to %d characters", id, maxTagName)
+	case len(req.Description) > maxTagDescription:
+		return nil, structs.Errorf(structs.Invalid, "cannot tag job %q: the description has %d characters, at most %d are allowed", id, len(req.Description), maxTagDescription)
+	}
+	tag := &structs.JobVersionTag{Name: name, Description: req.Description, TaggedTime: time.Now().UnixNano()}
+	version := req.Version
+	if req.Latest {
+		version = job.Version
+	}
+	_, index, err := s.apply(ctx, fsm.JobTag, &state.JobTag{Namespace: ns, JobID: id, Version: version, Tag: tag})
+	if err != nil {
+		return nil, err
+	}
+	return &api.TagVersionResponse{Name: tag.Name, Description: tag.Description, TaggedTime: tag.TaggedTime, ResponseMeta: api.ResponseMeta{Index: index}}, nil
+}
+
+// UntagJob removes the name of a version.
+func (s *Server) UntagJob(ctx context.Context, ns, id, name string) (*api.TagVersionResponse, error) {
+	if err := s.awaitLeader(ctx); err != nil {
+		return nil, err
+	}
+	for _, v := range s.store.Snapshot().JobVersions(ns, id) {
+		if v.VersionTag == nil || v.VersionTag.Name != name {
+			continue
+		}
+		_, index, err := s.apply(ctx, fsm.JobTag, &state.JobTag{Namespace: ns, JobID: id, Version: v.Version})
+		if err != nil {
+			return nil, err
+		}
+		return &api.TagVersionResponse{ResponseMeta: api.ResponseMeta{Index: index}}, nil
+	}
+	return nil, structs.Errorf(structs.NotFound, "cannot remove the tag %q of job %q: no version has it", name, id)
+}
+
 // ScaleJob changes the count of a group. A request without a count changes
 // nothing.
 func (s *Server) ScaleJob(ctx context.Context, ns, id string, req *api.ScalingRequest) (*api.JobRegisterResponse, error) {

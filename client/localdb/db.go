@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -82,8 +83,7 @@ type damagedError struct{ err error }
 func (e *damagedError) Error() string { return e.err.Error() }
 func (e *damagedError) Unwrap() error { return e.err }
 
-// openChecked opens the file after its structure was checked: bbolt itself
-// trusts its pages, and a wrong page number would end the process.
+// openChecked opens the file and makes sure that it can be written.
 func openChecked(path string, durable bool) (*bolt.DB, error) {
 	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("the client's state %s is not a regular file (%s): move it away", path, info.Mode().Type())
@@ -96,14 +96,11 @@ func openChecked(path string, durable bool) (*bolt.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = db.Update(func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{allocsBucket, runsBucket} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	err = makeBuckets(db)
+	if damage := (*damagedError)(nil); errors.As(err, &damage) {
+		db.Close()
+		return nil, err
+	}
 	if err != nil {
 		db.Close()
 		return nil, fmt.Errorf("cannot write the client's state %s: %w", path, err)
@@ -111,9 +108,36 @@ func openChecked(path string, durable bool) (*bolt.DB, error) {
 	return db, nil
 }
 
-// openBolt opens the file. The lock is taken first, then the structure is
-// checked, then bbolt reads it.
+// makeBuckets makes sure that the buckets exist; it is the first to read pages
+// of the file.
+func makeBuckets(db *bolt.DB) (err error) {
+	defer catchFaults()()
+	defer func() {
+		if p := recover(); p != nil {
+			err = &damagedError{fmt.Errorf("%v", p)}
+		}
+	}()
+	return db.Update(func(tx *bolt.Tx) error {
+		for _, name := range [][]byte{allocsBucket, runsBucket} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// catchFaults makes a panic of this goroutine's faults until the returned
+// function is called. bbolt maps the file and trusts its pages: one that lies
+// beyond the end of a truncated file is a fault, which would end the process.
+func catchFaults() (restore func()) {
+	before := debug.SetPanicOnFault(true)
+	return func() { debug.SetPanicOnFault(before) }
+}
+
+// openBolt opens the file.
 func openBolt(path string, durable bool) (db *bolt.DB, err error) {
+	defer catchFaults()()
 	var file *os.File
 	defer func() {
 		if p := recover(); p != nil {

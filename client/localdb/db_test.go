@@ -3,6 +3,7 @@ package localdb
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -121,6 +122,35 @@ func TestDamagedFileIsPutAside(t *testing.T) {
 				t.Errorf("%d records, %v", len(got), err)
 			}
 		})
+	}
+}
+
+// TestCutFileDoesNotEndTheProcess: wherever a file was cut, it is used or put
+// aside, and the process lives. bbolt maps the file, so that a page beyond its
+// end is a fault.
+func TestCutFileDoesNotEndTheProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	db := open(t, path)
+	for i := range 60 {
+		must(t, db.PutAlloc(alloc(fmt.Sprint(i))))
+		must(t, db.PutRun(fmt.Sprint(i), run(1)))
+	}
+	must(t, db.Close())
+	whole, err := os.ReadFile(path)
+	must(t, err)
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 60 {
+		raw := whole[:1+random.IntN(len(whole)-1)]
+		damaged := filepath.Join(t.TempDir(), "state.db")
+		must(t, os.WriteFile(damaged, raw, 0o600))
+		db, _, err := Open(damaged, false)
+		if err != nil {
+			continue // refused, in words
+		}
+		_, _ = db.Records()
+		_ = db.PutAlloc(alloc("new"))
+		_ = db.Delete("7")
+		_ = db.Close()
 	}
 }
 

@@ -107,6 +107,7 @@ func decode(data []byte, v any) error {
 // Records are all allocations, ordered by id. Those that cannot be read are
 // left out and named in the error, which comes with the others.
 func (db *DB) Records() (records []Record, err error) {
+	defer catchFaults()()
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the client's state %s is damaged: %v", db.bolt.Path(), p)

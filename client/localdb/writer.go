@@ -42,6 +42,7 @@ func (db *DB) do(apply func(*bolt.Tx) error) error {
 // writer commits what waits, all of it in one transaction, until Close.
 func (db *DB) writer() {
 	defer close(db.ended)
+	defer catchFaults()()
 	for {
 		select {
 		case <-db.stop:
