@@ -58,6 +58,8 @@ func verbs() []*verb {
 		nodeEligibilityVerb(),
 		nodeStatusVerb(),
 		raftListPeersVerb(),
+		schedulerGetConfigVerb(),
+		schedulerSetConfigVerb(),
 		serverMembersVerb(),
 		statusVerb(),
 		systemGCVerb(),

@@ -2,10 +2,12 @@ package nomadlite
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
+	"github.com/nomadlite/nomadlite/scheduler"
 	"github.com/nomadlite/nomadlite/structs"
 )
 
@@ -55,12 +57,11 @@ func (e *endpoints) setSchedulerConfig(ctx context.Context, r *api.Request) (*ap
 	if err := r.Decode(cfg); err != nil {
 		return nil, err
 	}
-	switch cfg.SchedulerAlgorithm {
-	case structs.SchedulerAlgorithmBinpack, structs.SchedulerAlgorithmBinpackExp, structs.SchedulerAlgorithmSpread:
-	case "":
+	if cfg.SchedulerAlgorithm == "" {
 		cfg.SchedulerAlgorithm = structs.SchedulerAlgorithmBinpack
-	default:
-		return nil, structs.Errorf(structs.Invalid, "invalid scheduler algorithm: %s", cfg.SchedulerAlgorithm)
+	}
+	if names := scheduler.AlgorithmNames(); !slices.Contains(names, cfg.SchedulerAlgorithm) {
+		return nil, structs.Errorf(structs.Invalid, "invalid scheduler algorithm: %s; this build has %s", cfg.SchedulerAlgorithm, strings.Join(names, ", "))
 	}
 	cas, given, err := r.Uint("cas")
 	if err != nil {
