@@ -433,10 +433,7 @@ func TestDamagedStateOfTheClient(t *testing.T) {
 	s.put(shell(firstID, structs.JobTypeService, `echo $$ > $NOMAD_ALLOC_DIR/pid; while :; do sleep 0.05; done`))
 	before := s.await(t, firstID, is(structs.AllocClientStatusRunning))
 	pid := filepath.Join(dir, "alloc", firstID, "alloc", "pid")
-	first, err := os.ReadFile(pid)
-	if err != nil {
-		t.Fatal(err)
-	}
+	first := otherText(t, pid, "") // "running" comes before the shell's first word
 	n.stop()
 	if err := os.WriteFile(filepath.Join(dir, "client", "state.db"), []byte("half a page"), 0o600); err != nil {
 		t.Fatal(err)
@@ -448,11 +445,26 @@ func TestDamagedStateOfTheClient(t *testing.T) {
 	s.await(t, firstID, func(u *structs.AllocUpdate) bool {
 		return u.Revision > before.Revision && u.ClientStatus == structs.AllocClientStatusRunning
 	})
-	second, err := os.ReadFile(pid)
-	if err != nil || string(first) == string(second) {
-		t.Errorf("process %q became %q, %v", first, second, err)
-	}
-	if _, err := os.Stat("/proc/" + strings.TrimSpace(string(first))); err == nil {
+	otherText(t, pid, first)
+	if _, err := os.Stat("/proc/" + strings.TrimSpace(first)); err == nil {
 		t.Errorf("the process %s of the lost record still runs", first)
+	}
+}
+
+// otherText waits until a file holds a whole line that is not the one before.
+func otherText(t *testing.T, path, before string) string {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.After(patience); ; {
+		raw, err := os.ReadFile(path)
+		if text := string(raw); err == nil && strings.HasSuffix(text, "\n") && text != before {
+			return text
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("%s holds %q, %v", path, raw, err)
+		}
 	}
 }
