@@ -126,8 +126,8 @@ func TestAnswers(t *testing.T) {
 		{name: "var verb", method: "HEAD", path: "/v1/var/a/b", handler: list, status: 400, body: "Invalid method"},
 		{name: "sub path", method: "GET", path: "/v1/allocation/a/b/c", handler: list, status: 404, body: "resource not found"},
 		{name: "fs", method: "GET", path: "/v1/client/fs/other/a", handler: list, status: 404, body: "Invalid method"},
-		{name: "vars", method: "GET", path: "/v1/vars", handler: list, status: 200, body: "[]", want: map[string]string{"X-Nomad-Index": "1"}},
-		{name: "var", method: "GET", path: "/v1/var/a/b", handler: list, status: 404, body: "variable not found"},
+		{name: "plugins", method: "GET", path: "/v1/plugins", handler: list, status: 200, body: "[]", want: map[string]string{"X-Nomad-Index": "1"}},
+		{name: "plugin", method: "GET", path: "/v1/plugin/csi/a", handler: list, status: 404, body: "plugin not found"},
 		{name: "quotas", method: "GET", path: "/v1/quotas", handler: list, status: 501, body: "Nomad Enterprise only endpoint"},
 		{name: "license", method: "GET", path: "/v1/operator/license", handler: list, status: 204, body: ""},
 		{name: "acl", method: "GET", path: "/v1/acl/policy/x", handler: list, status: 400, body: "ACL support disabled"},
@@ -374,7 +374,7 @@ func TestStatus(t *testing.T) {
 }
 
 func TestBindRefusesMistakes(t *testing.T) {
-	for _, name := range []string{"no.such", "unbuilt GET /v1/vars", "job.list"} {
+	for _, name := range []string{"no.such", "unbuilt GET /v1/plugins", "job.list"} {
 		func() {
 			defer func() {
 				if recover() == nil {

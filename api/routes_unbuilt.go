@@ -8,9 +8,6 @@ import "strings"
 // 501 with a sentence. A body after 200 is JSON, any other is text; a line
 // moves to a table of its own when its route is built.
 const unbuilt = `
-GET          /v1/vars                                  ns:variables          200 []
-GET          /v1/var/:path...                          ns:variables          404 variable not found
-PUT,POST,DELETE /v1/var/:path...                       ns:variables          501 cannot change variables: they are not in this build
 GET          /v1/volumes                               ns:host-volume-read   200 []
 PUT,POST     /v1/volumes                               ns:csi-write-volume   501 cannot register volumes: they are not in this build
 GET          /v1/volumes/claims                        ns:host-volume-read   200 []
@@ -62,7 +59,6 @@ GET          /v1/operator/autopilot/health             operator:read         501
 DELETE       /v1/operator/raft/peer                    management            501 cannot remove Raft peers: it is not in this build
 PUT,POST     /v1/operator/raft/transfer-leadership     management            501 cannot transfer leadership: it is not in this build
 GET,PUT,POST /v1/operator/snapshot                     management            501 cannot use snapshots: they are not in this build
-GET          /v1/operator/keyring/keys                 operator:keyring-read 200 []
 PUT,POST     /v1/operator/keyring/rotate               operator:keyring-rotate 501 cannot rotate keys: the keyring is not in this build
 DELETE       /v1/operator/keyring/key/:id              operator:keyring-delete 501 cannot delete keys: the keyring is not in this build
 GET          /v1/operator/upgrade-check/:check         operator:read         501 cannot check upgrades: it is not in this build

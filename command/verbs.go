@@ -11,6 +11,7 @@ var groups = map[string]string{
 	"operator":   "Operators' tools",
 	"server":     "Servers and their members",
 	"system":     "The cluster as a whole",
+	"var":        "Variables: put, get, list, purge",
 }
 
 // verbs makes the table of all verbs, each with fresh options.
@@ -63,6 +64,11 @@ func verbs() []*verb {
 		serverMembersVerb(),
 		statusVerb(),
 		systemGCVerb(),
+		varGetVerb(),
+		varInitVerb(),
+		varListVerb(),
+		varPurgeVerb(),
+		varPutVerb(),
 		versionVerb(),
 	}
 }

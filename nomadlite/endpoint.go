@@ -81,6 +81,7 @@ type operations interface {
 	nodeWriter
 	clusterWriter
 	clusterReader
+	variableWriter
 }
 
 // endpointDeps wires the endpoints.
@@ -127,6 +128,8 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"nodePool.nodes": e.nodePoolNodes, "nodePool.jobs": e.nodePoolJobs,
 
 		"namespace.list": e.listNamespaces, "namespace.read": e.readNamespace,
+		"variable.list": e.listVariables, "variable.read": e.readVariable,
+		"variable.set": e.setVariable, "variable.delete": e.deleteVariable, "keyring.list": e.listRootKeys,
 		"search.prefix": e.searchPrefix, "search.fuzzy": e.searchFuzzy,
 		"status.leader": e.leader, "status.peers": e.peers, "region.list": e.regions,
 		"operator.raftConfiguration":      e.raftConfiguration,

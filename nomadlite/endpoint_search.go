@@ -67,7 +67,14 @@ var searchContexts = []searchContext{
 	{api.ContextVolumes, false, nil},
 	{api.ContextHostVolumes, false, nil},
 	{api.ContextScalingPolicy, true, nil},
-	{api.ContextVariables, false, nil},
+	{api.ContextVariables, false, func(r *api.Request, s *state.Snapshot, prefix string) iter.Seq[string] {
+		ns := r.Query.Namespace
+		if ns == structs.AllNamespaces {
+			ns = ""
+		}
+		mine := filtered(s.Variables(ns, prefix), func(v *state.SealedVariable) bool { return r.ACL.Allows("ns:variables", v.Namespace) })
+		return ids(mine, func(v *state.SealedVariable) string { return v.Path })
+	}},
 }
 
 func ids[T any](items iter.Seq[T], id func(T) string) iter.Seq[string] {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
+	"github.com/nomadlite/nomadlite/nomadlite/keyring"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -37,6 +38,9 @@ type Server struct {
 	store *state.Store
 	raft  *consensus
 	loops *loops
+	keys  *keyring.Ring
+	// rootKeyMu makes the first root key one.
+	rootKeyMu sync.Mutex
 
 	leading atomic.Pointer[leadership]
 	// failed receives the first error that must end the server.
@@ -64,6 +68,9 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, id: id, log: cfg.Logger, store: state.New(state.Options{}), failed: make(chan error, 1), stopped: make(chan struct{})}
+	if s.keys, err = keyring.Open(cfg.DataDir); err != nil {
+		return nil, err
+	}
 	s.leading.Store(&leadership{changed: make(chan struct{})})
 	s.loops = newLoops(s)
 	machine := fsm.New(s.store, s.log.Named("fsm"), func(index uint64, err error) {

@@ -38,6 +38,9 @@ const (
 	NamespaceDelete       Type = 25 // state.NamespaceDelete
 	NodePoolUpsert        Type = 26 // state.NodePoolUpsert
 	NodePoolDelete        Type = 27 // state.NodePoolDelete
+	RootKeyAdd            Type = 40 // state.RootKeyAdd
+	VariableSet           Type = 41 // state.VariableSet
+	VariableDelete        Type = 42 // state.VariableDelete
 )
 
 // command is a row of the table of appliers.
@@ -76,6 +79,9 @@ var commands = map[Type]command{
 	NamespaceDelete:       done("NamespaceDelete", (*state.Txn).DeleteNamespaces),
 	NodePoolUpsert:        done("NodePoolUpsert", (*state.Txn).UpsertNodePools),
 	NodePoolDelete:        done("NodePoolDelete", (*state.Txn).DeleteNodePools),
+	RootKeyAdd:            done("RootKeyAdd", (*state.Txn).AddRootKey),
+	VariableSet:           result("VariableSet", (*state.Txn).SetVariable),
+	VariableDelete:        result("VariableDelete", (*state.Txn).DeleteVariable),
 }
 
 // result makes a row from a verb that answers something.

@@ -218,3 +218,46 @@ type NodePoolUpsert struct{ NodePools []*structs.NodePool }
 // NodePoolDelete removes pools without nodes and jobs; "all" and "default"
 // stay.
 type NodePoolDelete struct{ Names []string }
+
+// RootKeyAdd adds a wrapped root key and makes it the active one.
+type RootKeyAdd struct{ Key *RootKey }
+
+// RootKey is a root key as it is stored: wrapped.
+type RootKey struct {
+	structs.RootKeyMeta
+	KEK    string
+	Sealed []byte
+}
+
+// VariableSet writes a variable.
+type VariableSet struct {
+	Variable *SealedVariable
+	// Check refuses the command unless the variable's ModifyIndex is Index, 0
+	// meaning that it must not exist.
+	Check bool
+	Index uint64
+	Now   int64
+}
+
+// SealedVariable is a variable as it is stored: its items are encrypted by
+// the root key KeyID.
+type SealedVariable struct {
+	structs.VariableMetadata
+	KeyID  string
+	Sealed []byte
+}
+
+// VariableDelete removes a variable; Check and Index are those of VariableSet.
+type VariableDelete struct {
+	Namespace, Path string
+	Check           bool
+	Index           uint64
+}
+
+// VariableResult is the result of VariableSet and VariableDelete.
+type VariableResult struct {
+	// Conflict is set when the check failed: Current is what is stored, nil
+	// for nothing.
+	Conflict bool
+	Current  *SealedVariable
+}

@@ -212,6 +212,9 @@ func (t *Txn) DeleteNamespaces(c *NamespaceDelete) error {
 		for j := range jobs.prefix(t.root, joinKey(name, "")) {
 			return structs.Errorf(structs.Conflict, "cannot delete namespace %q: job %q is in it; purge its jobs first", name, j.ID)
 		}
+		for v := range variables.prefix(t.root, joinKey(name, "")) {
+			return structs.Errorf(structs.Conflict, "cannot delete namespace %q: variable %q is in it; purge its variables first", name, v.Path)
+		}
 		namespaces.remove(t, name)
 	}
 	return nil

@@ -24,6 +24,8 @@ const (
 	TableNodePools
 	TableSchedulerConfig
 	TablePeriodicLaunches
+	TableRootKeys
+	TableVariables
 	tableCount
 )
 
@@ -42,6 +44,7 @@ const (
 	kindDeploymentAllocs
 	kindJobEvals
 	kindJobDeployments
+	kindVariable
 	kindCount
 )
 
@@ -87,6 +90,9 @@ func KeyJobEvals(ns, id string) Key { return Key{kind: kindJobEvals, a: ns, b: i
 
 // KeyJobDeployments is the deployments of a job.
 func KeyJobDeployments(ns, id string) Key { return Key{kind: kindJobDeployments, a: ns, b: id} }
+
+// KeyVariable is one variable.
+func KeyVariable(ns, path string) Key { return Key{kind: kindVariable, a: ns, b: path} }
 
 // Watcher is woken when one of its keys changed. Wake-ups coalesce: one value
 // in C stands for any number of changes, so the owner reads the state again
