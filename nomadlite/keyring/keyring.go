@@ -1,5 +1,4 @@
-// Package keyring encrypts variables and signs what tasks prove themselves
-// with. A root key is 32 random bytes; every use has a key of its own, derived
+// Package keyring encrypts variables. A root key is 32 random bytes; every use has a key of its own, derived
 // from it. Root keys travel through Raft and snapshots wrapped by the key
 // encryption key (KEK), a file beside the server's state that never enters
 // either: who has a snapshot alone reads nothing.
@@ -11,7 +10,6 @@ package keyring
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
@@ -152,9 +150,8 @@ func (r *Ring) Key(w *Wrapped) (*Key, error) {
 
 // Key is a root key in use.
 type Key struct {
-	id     string
-	seal   []byte // of variables
-	signer ed25519.PrivateKey
+	id   string
+	seal []byte // of variables
 }
 
 func newKey(id string, secret []byte) (*Key, error) {
@@ -162,11 +159,7 @@ func newKey(id string, secret []byte) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	seed, err := hkdf.Key(sha256.New, secret, nil, "nomadlite identities", ed25519.SeedSize)
-	if err != nil {
-		return nil, err
-	}
-	return &Key{id: id, seal: seal, signer: ed25519.NewKeyFromSeed(seed)}, nil
+	return &Key{id: id, seal: seal}, nil
 }
 
 // ID is the root key's id.
