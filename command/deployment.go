@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/structs"
@@ -17,11 +16,7 @@ func resolveDeployment(ctx context.Context, c *cli, client *api.Client, arg stri
 	if err != nil {
 		return nil, err
 	}
-	ns := c.conf.Namespace
-	if ns == "" {
-		ns = structs.AllNamespaces
-	}
-	list, _, err := client.Deployments().List(ctx, &api.QueryOptions{Prefix: prefix, Namespace: ns})
+	list, _, err := client.Deployments().List(ctx, &api.QueryOptions{Prefix: prefix, Namespace: c.anyNamespace()})
 	if err != nil {
 		return nil, exitf(1, "Error retrieving deployment: %v", err)
 	}
@@ -32,9 +27,7 @@ func resolveDeployment(ctx context.Context, c *cli, client *api.Client, arg stri
 	case 1:
 		return list[0], nil
 	}
-	var b strings.Builder
-	printTable(&b, deploymentRows(list, true))
-	return nil, exitf(1, "Prefix matched multiple deployments\n\n%s", strings.TrimRight(b.String(), "\n"))
+	return nil, ambiguous("deployments", deploymentRows(list, true))
 }
 
 // deploymentRows is the table of deployments.

@@ -20,11 +20,7 @@ func jobAllocsVerb() *verb {
 			fs.BoolVar(&verbose, "verbose", false, "Whole ids and absolute times.")
 		},
 		run: func(c *cli, args []string) error {
-			client, err := c.client()
-			if err != nil {
-				return err
-			}
-			stub, _, err := resolveJob(c.ctx, c, client, args[0])
+			client, stub, err := findJob(c, args[0])
 			if err != nil {
 				return err
 			}

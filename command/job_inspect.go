@@ -36,11 +36,7 @@ func jobInspectVerb() *verb {
 }
 
 func (o *jobInspect) run(c *cli, args []string) error {
-	client, err := c.client()
-	if err != nil {
-		return err
-	}
-	stub, _, err := resolveJob(c.ctx, c, client, args[0])
+	client, stub, err := findJob(c, args[0])
 	if err != nil {
 		return err
 	}

@@ -14,11 +14,7 @@ func jobPromoteVerb() *verb {
 		short: "Promote the canaries of a job's newest deployment",
 		flags: func(fs *flag.FlagSet) { o.defineGroups(fs) },
 		run: func(c *cli, args []string) error {
-			client, err := c.client()
-			if err != nil {
-				return err
-			}
-			stub, _, err := resolveJob(c.ctx, c, client, args[0])
+			client, stub, err := findJob(c, args[0])
 			if err != nil {
 				return err
 			}

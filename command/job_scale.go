@@ -27,11 +27,7 @@ func jobScaleVerb() *verb {
 			if err != nil || count < 0 {
 				return exitf(1, "Failed to convert count %q: it must be a whole number, 0 or more", text)
 			}
-			client, err := c.client()
-			if err != nil {
-				return err
-			}
-			stub, _, err := resolveJob(c.ctx, c, client, args[0])
+			client, stub, err := findJob(c, args[0])
 			if err != nil {
 				return err
 			}

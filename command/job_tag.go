@@ -23,7 +23,7 @@ func jobTagApplyVerb() *verb {
 			if name == "" {
 				return exitf(1, "A tag name must be specified using the -name flag")
 			}
-			req := &api.TagVersionRequest{Description: description, Latest: version == ""}
+			req := &api.TagVersionRequest{Description: description}
 			if version != "" {
 				n, err := strconv.ParseUint(version, 10, 64)
 				if err != nil {
@@ -31,20 +31,16 @@ func jobTagApplyVerb() *verb {
 				}
 				req.Version = n
 			}
-			client, err := c.client()
+			client, stub, err := findJob(c, args[0])
 			if err != nil {
 				return err
 			}
-			stub, _, err := resolveJob(c.ctx, c, client, args[0])
-			if err != nil {
-				return err
-			}
-			if version == "" { // name the version that is shown
-				job, _, err := client.Jobs().Get(c.ctx, stub.ID, &api.QueryOptions{Namespace: stub.Namespace})
+			if version == "" { // read here, so that it can be told
+				job, err := jobVersion(c, client, stub, "")
 				if err != nil {
-					return exitf(1, "Error reading job: %v", err)
+					return err
 				}
-				req.Version, req.Latest = job.Version, false
+				req.Version = job.Version
 			}
 			if _, _, err := client.Jobs().Tag(c.ctx, stub.ID, name, req, &api.WriteOptions{Namespace: stub.Namespace}); err != nil {
 				return exitf(1, "Error tagging job version: %v", err)
@@ -66,11 +62,7 @@ func jobTagUnsetVerb() *verb {
 			if name == "" {
 				return exitf(1, "A tag name must be specified using the -name flag")
 			}
-			client, err := c.client()
-			if err != nil {
-				return err
-			}
-			stub, _, err := resolveJob(c.ctx, c, client, args[0])
+			client, stub, err := findJob(c, args[0])
 			if err != nil {
 				return err
 			}

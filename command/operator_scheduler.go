@@ -93,7 +93,7 @@ func schedulerSettings() []*schedulerSetting {
 // is not given stays. It never overwrites another's change.
 func schedulerSetConfigVerb() *verb {
 	settings := schedulerSettings()
-	var checkIndex string
+	var check checkIndex
 	return &verb{
 		path: "operator scheduler set-config", max: 0,
 		short: "Change the setting of the schedulers",
@@ -101,7 +101,7 @@ func schedulerSetConfigVerb() *verb {
 			for _, s := range settings {
 				fs.StringVar(&s.text, s.name, "", s.usage)
 			}
-			fs.StringVar(&checkIndex, "check-index", "", "Change it only if its modify `index` is this one.")
+			fs.Var(&check, "check-index", "Change it only if its modify `index` is this one.")
 		},
 		run: func(c *cli, _ []string) error {
 			client, err := c.client()
@@ -121,13 +121,10 @@ func schedulerSetConfigVerb() *verb {
 					return err
 				}
 			}
-			if checkIndex == "" {
-				checkIndex = strconv.FormatUint(cfg.ModifyIndex, 10)
+			if check.value == nil {
+				check.value = &cfg.ModifyIndex
 			}
-			if _, err := strconv.ParseUint(checkIndex, 10, 64); err != nil {
-				return exitf(1, "Error parsing -check-index value %q: it must be a whole number", checkIndex)
-			}
-			out, _, err := client.Operator().SetSchedulerConfiguration(c.ctx, cfg, &api.WriteOptions{Params: map[string]string{"cas": checkIndex}})
+			out, _, err := client.Operator().SetSchedulerConfiguration(c.ctx, cfg, &api.WriteOptions{Params: map[string]string{"cas": check.String()}})
 			if err != nil {
 				return exitf(1, "Error setting scheduler configuration: %v", err)
 			}

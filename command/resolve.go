@@ -26,17 +26,29 @@ func uuidPrefix(arg string) (string, error) {
 	return arg, nil
 }
 
+// anyNamespace is where ids are looked for: they tell their object apart in all
+// namespaces.
+func (c *cli) anyNamespace() string {
+	if c.conf.Namespace == "" {
+		return structs.AllNamespaces
+	}
+	return c.conf.Namespace
+}
+
+// ambiguous is a prefix that several objects have; rows show them.
+func ambiguous(nouns string, rows [][]string) error {
+	var b strings.Builder
+	printTable(&b, rows)
+	return exitf(1, "Prefix matched multiple %s\n\n%s", nouns, strings.TrimRight(b.String(), "\n"))
+}
+
 // resolveAlloc finds the one allocation whose id begins with arg.
 func resolveAlloc(ctx context.Context, c *cli, client *api.Client, arg string) (*structs.Allocation, error) {
 	prefix, err := uuidPrefix(arg)
 	if err != nil {
 		return nil, err
 	}
-	ns := c.conf.Namespace
-	if ns == "" {
-		ns = structs.AllNamespaces
-	}
-	stubs, _, err := client.Allocations().List(ctx, &api.QueryOptions{Prefix: prefix, Namespace: ns})
+	stubs, _, err := client.Allocations().List(ctx, &api.QueryOptions{Prefix: prefix, Namespace: c.anyNamespace()})
 	if err != nil {
 		return nil, exitf(1, "Error querying allocation: %v", err)
 	}
@@ -50,9 +62,7 @@ func resolveAlloc(ctx context.Context, c *cli, client *api.Client, arg string) (
 		for _, a := range stubs {
 			rows = append(rows, c.allocRow(a, true))
 		}
-		var b strings.Builder
-		printTable(&b, rows)
-		return nil, exitf(1, "Prefix matched multiple allocations\n\n%s", strings.TrimRight(b.String(), "\n"))
+		return nil, ambiguous("allocations", rows)
 	}
 	alloc, _, err := client.Allocations().Get(ctx, stubs[0].ID, &api.QueryOptions{Namespace: stubs[0].Namespace})
 	if err != nil {
@@ -85,9 +95,7 @@ func oneNode(ctx context.Context, c *cli, client *api.Client, arg string, q *api
 	case 1:
 		return nodes[0].ID, nil
 	}
-	var b strings.Builder
-	printTable(&b, nodeRows(nodes, true))
-	return "", exitf(1, "Prefix matched multiple nodes\n\n%s", strings.TrimRight(b.String(), "\n"))
+	return "", ambiguous("nodes", nodeRows(nodes, true))
 }
 
 // having keeps what begins with the prefix.
@@ -123,9 +131,17 @@ func resolveJob(ctx context.Context, c *cli, client *api.Client, arg string) (st
 	case 1:
 		return jobs[0], jobs[0].ID == arg, nil
 	}
-	var b strings.Builder
-	printTable(&b, c.jobRows(jobs, c.conf.Namespace == structs.AllNamespaces))
-	return nil, false, exitf(1, "Prefix matched multiple jobs\n\n%s", strings.TrimRight(b.String(), "\n"))
+	return nil, false, ambiguous("jobs", c.jobRows(jobs, c.conf.Namespace == structs.AllNamespaces))
+}
+
+// findJob makes the API client and finds the one job that an argument names.
+func findJob(c *cli, arg string) (*api.Client, *structs.JobListStub, error) {
+	client, err := c.client()
+	if err != nil {
+		return nil, nil, err
+	}
+	stub, _, err := resolveJob(c.ctx, c, client, arg)
+	return client, stub, err
 }
 
 // pickAlloc finds the allocation that a verb means: by id, or with a job the
