@@ -96,65 +96,57 @@ func openChecked(path string, durable bool) (*bolt.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = makeBuckets(db)
+	err = guard(func() error {
+		return db.Update(func(tx *bolt.Tx) error {
+			for _, name := range [][]byte{allocsBucket, runsBucket} {
+				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	if err == nil {
+		return db, nil
+	}
+	db.Close()
 	if damage := (*damagedError)(nil); errors.As(err, &damage) {
-		db.Close()
 		return nil, err
 	}
-	if err != nil {
-		db.Close()
-		return nil, fmt.Errorf("cannot write the client's state %s: %w", path, err)
-	}
-	return db, nil
+	return nil, fmt.Errorf("cannot write the client's state %s: %w", path, err)
 }
 
-// makeBuckets makes sure that the buckets exist; it is the first to read pages
-// of the file.
-func makeBuckets(db *bolt.DB) (err error) {
-	defer catchFaults()()
+// guard runs what reads pages of the file. bbolt maps it and trusts what stands
+// there: it panics, or touches a page beyond the end of a truncated file, which
+// is a fault that would end the process. Either is a *damagedError here.
+func guard(use func() error) (err error) {
+	before := debug.SetPanicOnFault(true)
+	defer debug.SetPanicOnFault(before)
 	defer func() {
 		if p := recover(); p != nil {
 			err = &damagedError{fmt.Errorf("%v", p)}
 		}
 	}()
-	return db.Update(func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{allocsBucket, runsBucket} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// catchFaults makes a panic of this goroutine's faults until the returned
-// function is called. bbolt maps the file and trusts its pages: one that lies
-// beyond the end of a truncated file is a fault, which would end the process.
-func catchFaults() (restore func()) {
-	before := debug.SetPanicOnFault(true)
-	return func() { debug.SetPanicOnFault(before) }
+	return use()
 }
 
 // openBolt opens the file.
 func openBolt(path string, durable bool) (db *bolt.DB, err error) {
-	defer catchFaults()()
 	var file *os.File
-	defer func() {
-		if p := recover(); p != nil {
-			db, err = nil, &damagedError{fmt.Errorf("%v", p)}
-		}
-		if err != nil && file != nil {
-			file.Close() // a failed open of bbolt may have left it
-		}
-	}()
-	db, err = bolt.Open(path, fileMode, &bolt.Options{
-		Timeout: lockWait, NoSync: !durable, NoGrowSync: !durable, FreelistType: bolt.FreelistMapType,
-		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
-			f, err := os.OpenFile(name, flag, mode)
-			file = f
-			return f, err
-		},
+	err = guard(func() error {
+		db, err = bolt.Open(path, fileMode, &bolt.Options{
+			Timeout: lockWait, NoSync: !durable, NoGrowSync: !durable, FreelistType: bolt.FreelistMapType,
+			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+				f, err := os.OpenFile(name, flag, mode)
+				file = f
+				return f, err
+			},
+		})
+		return err
 	})
+	if err != nil && file != nil {
+		file.Close() // a failed open of bbolt may have left it
+	}
 	switch {
 	case err == nil:
 		return db, nil

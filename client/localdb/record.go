@@ -106,26 +106,26 @@ func decode(data []byte, v any) error {
 
 // Records are all allocations, ordered by id. Those that cannot be read are
 // left out and named in the error, which comes with the others.
-func (db *DB) Records() (records []Record, err error) {
-	defer catchFaults()()
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("the client's state %s is damaged: %v", db.bolt.Path(), p)
-		}
-	}()
+func (db *DB) Records() ([]Record, error) {
+	var records []Record
 	var problems []error
-	err = db.bolt.View(func(tx *bolt.Tx) error {
-		runs := tx.Bucket(runsBucket)
-		return tx.Bucket(allocsBucket).ForEach(func(key, value []byte) error {
-			r, err := record(string(key), value, runs.Get(key))
-			if err != nil {
-				problems = append(problems, err)
-			} else {
-				records = append(records, r)
-			}
-			return nil
+	err := guard(func() error {
+		return db.bolt.View(func(tx *bolt.Tx) error {
+			runs := tx.Bucket(runsBucket)
+			return tx.Bucket(allocsBucket).ForEach(func(key, value []byte) error {
+				r, err := record(string(key), value, runs.Get(key))
+				if err != nil {
+					problems = append(problems, err)
+				} else {
+					records = append(records, r)
+				}
+				return nil
+			})
 		})
 	})
+	if damage := (*damagedError)(nil); errors.As(err, &damage) {
+		return records, fmt.Errorf("the client's state %s is damaged: %w", db.bolt.Path(), err)
+	}
 	return records, errors.Join(append(problems, err)...)
 }
 

@@ -1,6 +1,7 @@
 package localdb
 
 import (
+	"errors"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
@@ -42,7 +43,6 @@ func (db *DB) do(apply func(*bolt.Tx) error) error {
 // writer commits what waits, all of it in one transaction, until Close.
 func (db *DB) writer() {
 	defer close(db.ended)
-	defer catchFaults()()
 	for {
 		select {
 		case <-db.stop:
@@ -95,19 +95,19 @@ func (db *DB) commit(group []*write) {
 // that was refused, -1 when the transaction as a whole failed.
 func (db *DB) try(group []*write) (failed int, err error) {
 	failed = -1
-	defer func() {
-		if p := recover(); p != nil {
-			failed, err = -1, fmt.Errorf("the file is damaged: %v", p)
-		}
-	}()
-	err = db.bolt.Update(func(tx *bolt.Tx) error {
-		for i, w := range group {
-			if err := w.apply(tx); err != nil {
-				failed = i
-				return err
+	err = guard(func() error {
+		return db.bolt.Update(func(tx *bolt.Tx) error {
+			for i, w := range group {
+				if err := w.apply(tx); err != nil {
+					failed = i
+					return err
+				}
 			}
-		}
-		return nil
+			return nil
+		})
 	})
+	if damage := (*damagedError)(nil); errors.As(err, &damage) {
+		return -1, fmt.Errorf("the file is damaged: %w", err)
+	}
 	return failed, err
 }
