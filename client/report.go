@@ -81,18 +81,18 @@ func (r *reporter) add(u *structs.AllocUpdate) {
 }
 
 // wait is how long the next report has to wait: for its due time and for the
-// pace. False when there is nothing to report.
-func (r *reporter) wait() (time.Duration, bool) {
+// pace, and long when there is nothing to report.
+func (r *reporter) wait() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.pending) == 0 {
-		return 0, false
+		return time.Hour
 	}
 	at := r.due
 	if paced := r.spent.Add(-(reportBurst - 1) * reportWindow); paced.After(at) {
 		at = paced
 	}
-	return time.Until(at), true
+	return time.Until(at)
 }
 
 // take empties the queue for a report.
@@ -157,12 +157,9 @@ func (r *reporter) ready(ctx context.Context) bool {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		d, some := r.wait()
-		if some && d <= 0 {
+		d := r.wait()
+		if d <= 0 {
 			return ctx.Err() == nil
-		}
-		if !some {
-			d = time.Hour
 		}
 		timer.Reset(d)
 		select {

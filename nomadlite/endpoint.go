@@ -235,3 +235,12 @@ func show[T, S any](items iter.Seq[T], f func(T) S) []S {
 }
 
 func notFound(what string) error { return structs.Errorf(structs.NotFound, "%s not found", what) }
+
+// casOf reads the index that a write is conditional on, nil for none.
+func casOf(r *api.Request) (*uint64, error) {
+	n, given, err := r.Uint("cas")
+	if err != nil || !given {
+		return nil, err
+	}
+	return &n, nil
+}

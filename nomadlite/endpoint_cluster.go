@@ -63,15 +63,11 @@ func (e *endpoints) setSchedulerConfig(ctx context.Context, r *api.Request) (*ap
 	if names := scheduler.AlgorithmNames(); !slices.Contains(names, cfg.SchedulerAlgorithm) {
 		return nil, structs.Errorf(structs.Invalid, "invalid scheduler algorithm: %s; this build has %s", cfg.SchedulerAlgorithm, strings.Join(names, ", "))
 	}
-	cas, given, err := r.Uint("cas")
+	check, err := casOf(r)
 	if err != nil {
 		return nil, err
 	}
-	var only *uint64
-	if given {
-		only = &cas
-	}
-	updated, index, err := e.ops.SetSchedulerConfig(ctx, cfg, only)
+	updated, index, err := e.ops.SetSchedulerConfig(ctx, cfg, check)
 	return written(&api.SchedulerSetConfigurationResponse{Updated: updated, ResponseMeta: api.ResponseMeta{Index: index}}, index, err)
 }
 

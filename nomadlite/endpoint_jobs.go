@@ -39,12 +39,16 @@ func (e *endpoints) jobPage(ctx context.Context, r *api.Request, keep func(*stru
 	}})
 }
 
-func visibleJobs(r *api.Request, s *state.Snapshot) iter.Seq[*structs.Job] {
-	ns := r.Query.Namespace
-	if ns == structs.AllNamespaces {
-		ns = ""
+// storedNamespace is the namespace of a list as the state takes it: "" is all.
+func storedNamespace(r *api.Request) string {
+	if r.Query.Namespace == structs.AllNamespaces {
+		return ""
 	}
-	return visible(r, s.Jobs(ns, r.Query.Prefix), jobNamespace)
+	return r.Query.Namespace
+}
+
+func visibleJobs(r *api.Request, s *state.Snapshot) iter.Seq[*structs.Job] {
+	return visible(r, s.Jobs(storedNamespace(r), r.Query.Prefix), jobNamespace)
 }
 
 func filtered[T any](items iter.Seq[T], keep func(T) bool) iter.Seq[T] {

@@ -32,11 +32,7 @@ type searchContext struct {
 
 var searchContexts = []searchContext{
 	{api.ContextJobs, false, func(r *api.Request, s *state.Snapshot, prefix string) iter.Seq[string] {
-		ns := r.Query.Namespace
-		if ns == structs.AllNamespaces {
-			ns = ""
-		}
-		return ids(readable(r, s.Jobs(ns, prefix), jobNamespace), func(j *structs.Job) string { return j.ID })
+		return ids(readable(r, s.Jobs(storedNamespace(r), prefix), jobNamespace), func(j *structs.Job) string { return j.ID })
 	}},
 	{api.ContextEvals, true, func(r *api.Request, s *state.Snapshot, prefix string) iter.Seq[string] {
 		return ids(readable(r, s.EvalsByIDPrefix(prefix), evalNamespace), func(e *structs.Evaluation) string { return e.ID })
@@ -68,11 +64,7 @@ var searchContexts = []searchContext{
 	{api.ContextHostVolumes, false, nil},
 	{api.ContextScalingPolicy, true, nil},
 	{api.ContextVariables, false, func(r *api.Request, s *state.Snapshot, prefix string) iter.Seq[string] {
-		ns := r.Query.Namespace
-		if ns == structs.AllNamespaces {
-			ns = ""
-		}
-		mine := filtered(s.Variables(ns, prefix), func(v *state.SealedVariable) bool { return r.ACL.Allows("ns:variables", v.Namespace) })
+		mine := filtered(s.Variables(storedNamespace(r), prefix), func(v *state.SealedVariable) bool { return r.ACL.Allows("ns:variables", v.Namespace) })
 		return ids(mine, func(v *state.SealedVariable) string { return v.Path })
 	}},
 }
@@ -244,11 +236,7 @@ func (f *fuzzy) into(out *api.FuzzySearchResponse) {
 // groups, tasks, services, images and commands, nodes their classes.
 var fuzzyScans = map[string]func(r *api.Request, s *state.Snapshot, f *fuzzy){
 	api.ContextJobs: func(r *api.Request, s *state.Snapshot, f *fuzzy) {
-		ns := r.Query.Namespace
-		if ns == structs.AllNamespaces {
-			ns = ""
-		}
-		for j := range readable(r, s.Jobs(ns, ""), jobNamespace) {
+		for j := range readable(r, s.Jobs(storedNamespace(r), ""), jobNamespace) {
 			f.offer(api.ContextJobs, j.Name, j.Namespace, j.ID)
 			f.job(j)
 		}

@@ -16,11 +16,7 @@ func sealedNamespace(v *state.SealedVariable) string { return v.Namespace }
 func (e *endpoints) listVariables(ctx context.Context, r *api.Request) (*api.Response, error) {
 	keys, _ := tables(state.TableVariables)
 	mine := func(s *state.Snapshot) func(func(*state.SealedVariable) bool) {
-		ns := r.Query.Namespace
-		if ns == structs.AllNamespaces {
-			ns = ""
-		}
-		return visible(r, s.Variables(ns, r.Query.Prefix), sealedNamespace)
+		return visible(r, s.Variables(storedNamespace(r), r.Query.Prefix), sealedNamespace)
 	}
 	return e.read(ctx, r, view{
 		keys: keys,
@@ -116,15 +112,6 @@ func (e *endpoints) deleteVariable(ctx context.Context, r *api.Request) (*api.Re
 		return conflicting(structs.VariableMetadata{Namespace: ns, Path: path}, stored), nil
 	}
 	return &api.Response{Status: http.StatusNoContent, Index: index}, nil
-}
-
-// casOf reads the index that a write is conditional on, nil for none.
-func casOf(r *api.Request) (*uint64, error) {
-	n, given, err := r.Uint("cas")
-	if err != nil || !given {
-		return nil, err
-	}
-	return &n, nil
 }
 
 // conflicting answers a conditional write that lost: with what is stored.

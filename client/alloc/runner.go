@@ -127,8 +127,7 @@ func New(alloc *structs.Allocation, run *localdb.Run, deps Deps) (*Runner, error
 		if run.Deployment == alloc.DeploymentID {
 			r.healthy, r.healthTime, r.joined = run.Healthy, run.HealthTime, time.Unix(0, run.Joined)
 		}
-	}
-	if run == nil {
+	} else {
 		r.revision = FirstRevision(alloc, time.Now()) - 1
 	}
 	r.flushed = r.outline()

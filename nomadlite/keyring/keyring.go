@@ -1,7 +1,7 @@
-// Package keyring encrypts variables. A root key is 32 random bytes; every use has a key of its own, derived
-// from it. Root keys travel through Raft and snapshots wrapped by the key
-// encryption key (KEK), a file beside the server's state that never enters
-// either: who has a snapshot alone reads nothing.
+// Package keyring encrypts variables. A root key is 32 random bytes; every use
+// has a key of its own, derived from it. Root keys travel through Raft and
+// snapshots wrapped by the key encryption key (KEK), a file beside the server's
+// state that never enters either: who has a snapshot alone reads nothing.
 //
 // The package does cryptography and keeps the KEK's file. It knows neither
 // state nor Raft.
