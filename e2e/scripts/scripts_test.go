@@ -49,6 +49,7 @@ func TestScripts(t *testing.T) {
 			env.Defer(func() { os.RemoveAll(dir) })
 			env.Setenv("AGENT", dir)
 			env.Setenv("EXAMPLES", examples)
+			env.Setenv("NOMADLITE", bin)
 			env.Setenv("NOMAD_CLI_SHOW_HINTS", "false")
 			env.Setenv("PATH", filepath.Dir(bin)+string(os.PathListSeparator)+os.Getenv("PATH"))
 			return nil
