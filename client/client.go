@@ -35,6 +35,7 @@ type Client struct {
 	drivers *driver.Manager
 	reports *reporter
 	slots   chan struct{}
+	hooks   []alloc.Hook // of every allocation; set once by Run
 
 	// nodeChanged asks for a new registration, driverSeen counts first
 	// fingerprints.
@@ -135,6 +136,7 @@ func (c *Client) Run(ctx context.Context) error {
 		Specs: c.cfg.Drivers, Keeper: host, Logger: c.log.Named("driver_mgr"), Changed: c.driverChanged,
 		Agent: base.AgentConfig{MinPort: 14000, MaxPort: 14512},
 	})
+	c.hooks = c.allocHooks()
 	// The node's own loops end first; runners and drivers are still needed to
 	// end the tasks of an ephemeral node.
 	below, stopBelow := context.WithCancel(context.WithoutCancel(ctx))
@@ -276,7 +278,7 @@ func (c *Client) newRunner(ctx context.Context, a *structs.Allocation, kept *loc
 	runner, err := alloc.New(a, kept, alloc.Deps{
 		Drivers: c.drivers, Logs: c.host.Client(), DB: c.db, Logger: c.log.Named("alloc_runner"), Node: c.Node,
 		Report: c.reports.add, AllocBase: c.cfg.AllocDir, FIFODir: filepath.Join(c.cfg.StateDir, fifoName),
-		MaxKillTimeout: c.cfg.MaxKillTimeout, Slots: c.slots, Jitter: rand.Float64,
+		MaxKillTimeout: c.cfg.MaxKillTimeout, Slots: c.slots, Jitter: rand.Float64, Hooks: c.hooks,
 	})
 	if err != nil {
 		return err

@@ -103,7 +103,7 @@ func (c *Client) allocRestart(_ context.Context, r *api.Request) (*api.Response,
 	if _, err := r.DecodeOptional(&req); err != nil {
 		return nil, err
 	}
-	if run.over() && !req.AllTasks {
+	if run.over() {
 		return nil, structs.Errorf(structs.Internal, "Task not running")
 	}
 	if err := run.runner.Restart(req.TaskName, req.AllTasks); err != nil {

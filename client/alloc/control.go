@@ -32,7 +32,7 @@ func (r *Runner) reattach() {
 func (r *Runner) recover(t *taskRun) {
 	handle, spec := t.handle, t.spec
 	r.act(func(ctx context.Context) {
-		err := r.adopt(ctx, spec, handle)
+		inst, err := r.adopt(ctx, spec, handle)
 		if ctx.Err() != nil {
 			return
 		}
@@ -44,6 +44,7 @@ func (r *Runner) recover(t *taskRun) {
 			t.restored, t.fifos = false, fifos
 			if err == nil {
 				r.perform(t, t.m.Step(task.Event{Kind: task.Recovered}, time.Now()), false)
+				r.found(t, inst)
 				r.await(t)
 				return
 			}
@@ -64,14 +65,22 @@ func (r *Runner) holdAgain(ctx context.Context, spec *structs.Task) (held []*os.
 	return r.openLogs(ctx, spec, inst)
 }
 
-func (r *Runner) adopt(ctx context.Context, spec *structs.Task, handle *plugin.TaskHandle) error {
+func (r *Runner) adopt(ctx context.Context, spec *structs.Task, handle *plugin.TaskHandle) (*driver.Instance, error) {
 	getCtx, cancel := context.WithTimeout(ctx, driverTimeout)
 	defer cancel()
 	inst, err := r.deps.Drivers.Get(getCtx, spec.Driver)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return inst.RecoverTask(ctx, handle)
+	return inst, inst.RecoverTask(ctx, handle)
+}
+
+// found tells the hooks of a task that an earlier agent started.
+func (r *Runner) found(t *taskRun, inst *driver.Instance) {
+	t.hook = &Task{Alloc: r.alloc, Group: r.group, Spec: t.spec, Node: r.deps.Node(), Dir: r.dir, Capabilities: inst.Capabilities, Found: true, r: r}
+	t.hook.Env = r.environment(t.hook)
+	hook := t.hook
+	each(r, func(ctx context.Context, h Poststarter) { h.Poststart(ctx, hook) })
 }
 
 // sweep ends what may be left of a start that was intended and not finished,
@@ -103,7 +112,7 @@ func ask[T any](r *Runner, f func() (T, error)) (T, error) {
 		select {
 		case a := <-ch:
 			return a.v, a.err
-		case <-r.gone:
+		case <-r.quit:
 		}
 	}
 	var zero T
@@ -120,18 +129,24 @@ func (r *Runner) Restart(name string, all bool) error {
 		if r.stop {
 			return struct{}{}, structs.Errorf(structs.Internal, "allocation %s is being stopped", r.id)
 		}
-		announce := &structs.TaskEvent{Type: structs.TaskRestartSignal, Details: map[string]string{"restart_reason": "User requested task to restart"}}
+		if over(r.views()) {
+			return struct{}{}, structs.Errorf(structs.Internal, "Task not running")
+		}
+		done := 0
 		for _, t := range r.tasks {
 			running := t.m.State().State == structs.TaskStateRunning
-			switch {
-			case name != "" && t.spec.Name != name:
-			case name != "" && !running:
-				return struct{}{}, structs.Errorf(structs.Internal, "Task not running")
-			case running:
-				r.feed(t, task.Event{Kind: task.Restart, Announce: announce})
-			case all && t.role != rolePoststop:
-				r.feed(t, task.Event{Kind: task.Reset})
+			if name != "" && t.spec.Name != name || !all && !running {
+				continue
 			}
+			done++
+			announce := &structs.TaskEvent{Type: structs.TaskRestartSignal, Details: map[string]string{"restart_reason": "User requested task to restart"}}
+			if all {
+				announce.Details["restart_reason"] = "User requested all tasks to restart"
+			}
+			r.feed(t, task.Event{Kind: task.Restart, Announce: announce, Gated: all})
+		}
+		if done == 0 {
+			return struct{}{}, structs.Errorf(structs.Internal, "Task not running")
 		}
 		return struct{}{}, nil
 	})
@@ -174,6 +189,10 @@ func (r *Runner) running(ctx context.Context, name string) (map[string]live, err
 
 // Signal sends a signal to the named task, or to all that run.
 func (r *Runner) Signal(ctx context.Context, name, signal string) error {
+	return r.signal(ctx, name, signal, "User requested")
+}
+
+func (r *Runner) signal(ctx context.Context, name, signal, reason string) error {
 	tasks, err := r.running(ctx, name)
 	if err != nil {
 		return err
@@ -188,7 +207,7 @@ func (r *Runner) Signal(ctx context.Context, name, signal string) error {
 		if err := l.inst.SignalTask(ctx, l.id, signal); err != nil {
 			return structs.Errorf(structs.Internal, "%w", err)
 		}
-		r.note(task, &structs.TaskEvent{Type: structs.TaskSignaling, Details: map[string]string{"task_signal": signal, "task_signal_reason": "User requested"}})
+		r.note(task, &structs.TaskEvent{Type: structs.TaskSignaling, Details: map[string]string{"task_signal": signal, "task_signal_reason": reason}})
 	}
 	return nil
 }

@@ -54,6 +54,11 @@ type Deps struct {
 	Slots chan struct{}
 	// Jitter is uniform in [0, 1).
 	Jitter func() float64
+	// Hooks take part in the life of allocations, in this order.
+	Hooks []Hook
+	// EnvDenylist replaces the names of the agent's variables that tasks never
+	// see; nil is the default.
+	EnvDenylist []string
 }
 
 // boxSize is how many messages may wait for a runner's loop.
@@ -70,16 +75,25 @@ type Runner struct {
 	ops  sync.WaitGroup // goroutines that act for the loop
 	busy atomic.Int32   // how many of them there are
 	down chan struct{}  // closed when the allocation is over
+	quit chan struct{}  // closed when the loop has ended
 	gone chan struct{}  // closed when Run has returned
+	netState
+
+	dbMu    sync.Mutex // guards written, and orders writes
+	written uint64     // the number of the newest snapshot that is durable
 
 	// What follows belongs to the loop.
 	ctx        context.Context
 	alloc      *structs.Allocation
 	group      *structs.TaskGroup
 	tasks      []*taskRun
+	restored   bool // an earlier agent ran it
 	prepared   bool
-	stop       bool      // it shall end
-	stopAt     time.Time // after the group's shutdown delay; zero before it is set
+	unprepare  context.CancelFunc // gives preparing up
+	withdrawn  bool               // hooks were told that it is going to stop
+	ending     bool               // every task has ended: what is left is undone
+	stop       bool               // it shall end
+	stopAt     time.Time          // after the group's shutdown delay; zero before it is set
 	noDelay    bool
 	expired    bool // max_run_duration is over
 	began      time.Time
@@ -92,6 +106,7 @@ type Runner struct {
 	flushed    string    // the outline of what was flushed last
 	flushing   bool
 	revision   uint64
+	snapshots  uint64
 
 	mu   sync.Mutex // guards view
 	view *structs.AllocUpdate
@@ -102,7 +117,7 @@ type Runner struct {
 func New(alloc *structs.Allocation, run *localdb.Run, deps Deps) (*Runner, error) {
 	r := &Runner{
 		deps: deps, id: alloc.ID, alloc: alloc, log: deps.Logger.With("alloc_id", alloc.ID),
-		box: make(chan func(), boxSize), down: make(chan struct{}), gone: make(chan struct{}), began: time.Now(),
+		box: make(chan func(), boxSize), down: make(chan struct{}), quit: make(chan struct{}), gone: make(chan struct{}), began: time.Now(),
 	}
 	r.joined = r.began
 	if alloc.Job != nil {
@@ -119,8 +134,9 @@ func New(alloc *structs.Allocation, run *localdb.Run, deps Deps) (*Runner, error
 	for _, t := range r.group.Tasks {
 		r.tasks = append(r.tasks, r.newTask(t, run))
 	}
+	r.stop = alloc.ServerTerminal() // an earlier agent may have been told already
 	if run != nil {
-		r.revision = run.Revision
+		r.restored, r.revision = true, run.Revision
 		if run.Began > 0 {
 			r.began = time.Unix(0, run.Began)
 		}
@@ -169,7 +185,6 @@ func (r *Runner) Run(ctx context.Context) {
 	r.wake = time.NewTimer(time.Hour)
 	defer r.wake.Stop()
 	r.prepare()
-	r.reattach()
 	for {
 		r.step()
 		select {
@@ -178,6 +193,7 @@ func (r *Runner) Run(ctx context.Context) {
 		case <-r.wake.C:
 		case <-ctx.Done():
 			cancel()
+			close(r.quit)
 			r.ops.Wait()
 			for _, t := range r.tasks {
 				t.release()
@@ -192,7 +208,7 @@ func (r *Runner) post(f func()) bool {
 	select {
 	case r.box <- f:
 		return true
-	case <-r.gone:
+	case <-r.quit:
 		return false
 	}
 }
@@ -218,23 +234,39 @@ func (r *Runner) postFrom(ctx context.Context, f func()) {
 	}
 }
 
-// prepare makes the allocation's directories.
+// prepare makes the allocation's directories and runs its hooks beside the
+// loop. Nothing is started, or found again, before.
 func (r *Runner) prepare() {
 	if r.finished() {
 		return
 	}
-	err := r.deps.DB.PutAlloc(r.alloc)
-	if err == nil {
-		err = r.dir.Build()
-	}
-	if err == nil {
+	hook := r.hookAlloc()
+	ctx, cancel := context.WithCancel(r.ctx)
+	r.unprepare = cancel
+	r.act(func(whole context.Context) {
+		defer cancel()
+		err := r.deps.DB.PutAlloc(hook.Alloc)
+		if err == nil {
+			err = r.dir.Build()
+		}
+		if err == nil {
+			err = r.prerun(ctx, hook)
+		}
+		r.postFrom(whole, func() { r.afterPrepare(err) })
+	})
+}
+
+func (r *Runner) afterPrepare(err error) {
+	r.unprepare = nil
+	if err == nil || r.stop {
 		r.prepared = true
+		r.reattach()
 		return
 	}
 	r.log.Error("cannot prepare the allocation", "error", err)
 	for _, t := range r.tasks {
 		r.perform(t, t.m.Step(task.Event{Kind: task.Start}, time.Now()), true)
-		r.feed(t, task.Event{Kind: task.StartFailed, Failure: structs.TaskSetupFailure, Error: err.Error()})
+		r.feed(t, task.Event{Kind: task.StartFailed, Failure: structs.TaskSetupFailure, Error: "failed to setup alloc: " + err.Error()})
 	}
 }
 
@@ -273,16 +305,29 @@ func (r *Runner) step() {
 		}
 	}
 	r.judgeHealth(views, now, sooner)
-	if over(views) {
-		select {
-		case <-r.down:
-		default:
-			r.closeLogs()
-			close(r.down)
-		}
+	if over(views) && !r.ending {
+		r.ending = true
+		r.finish()
 	}
 	r.flush(now, sooner)
 	r.wake.Reset(max(next.Sub(now), time.Millisecond))
+}
+
+// finish undoes what stands around the tasks, once they have all ended, and
+// then says that the allocation is over.
+func (r *Runner) finish() {
+	r.closeLogs()
+	if len(hooksOf[Postrunner](r.deps.Hooks)) == 0 {
+		close(r.down)
+		return
+	}
+	hook := r.hookAlloc()
+	r.act(func(ctx context.Context) {
+		r.postrun(ctx, hook)
+		if ctx.Err() == nil {
+			close(r.down)
+		}
+	})
 }
 
 // stopDue reports whether the tasks shall be stopped now: the group's shutdown
@@ -290,6 +335,14 @@ func (r *Runner) step() {
 func (r *Runner) stopDue(now time.Time, sooner func(time.Time)) bool {
 	if !r.stop {
 		return false
+	}
+	if r.unprepare != nil {
+		r.unprepare()
+	}
+	if !r.withdrawn {
+		r.withdrawn = true
+		hook := r.hookAlloc()
+		each(r, func(ctx context.Context, h AllocWithdrawer) { h.WithdrawAlloc(ctx, hook) })
 	}
 	if r.stopAt.IsZero() {
 		r.stopAt = now
@@ -304,10 +357,11 @@ func (r *Runner) stopDue(now time.Time, sooner func(time.Time)) bool {
 	return true
 }
 
-// checkDuration ends an allocation that ran for its max_run_duration.
+// checkDuration ends an allocation that ran for its max_run_duration: poststop
+// tasks that run then end with the others.
 func (r *Runner) checkDuration(now time.Time, sooner func(time.Time)) {
 	limit := structs.Val(r.group.MaxRunDuration)
-	if limit <= 0 || r.stop {
+	if limit <= 0 || r.expired || r.finished() {
 		return
 	}
 	end := r.began.Add(limit)
@@ -316,6 +370,11 @@ func (r *Runner) checkDuration(now time.Time, sooner func(time.Time)) {
 		return
 	}
 	r.stop, r.expired, r.dirty = true, true, true
+	for _, t := range r.tasks {
+		if t.role == rolePoststop && t.m.Begun() {
+			r.feed(t, task.Event{Kind: task.Kill, NoDelay: true})
+		}
+	}
 }
 
 // judgeHealth decides the deployment health once.
@@ -377,9 +436,9 @@ func (r *Runner) flush(now time.Time, sooner func(time.Time)) {
 	r.dirty, r.dirtySince, r.flushed, r.flushing = false, time.Time{}, outline, true
 	r.revision++
 	r.publish()
-	update, run := r.update(), r.record()
+	update, snap := r.update(), r.snapshot()
 	r.act(func(ctx context.Context) {
-		if err := r.deps.DB.PutRun(r.id, run); err != nil {
+		if err := r.persist(snap); err != nil {
 			r.log.Error("cannot persist the allocation's state", "error", err)
 		}
 		r.deps.Report(update)
@@ -413,14 +472,34 @@ func (r *Runner) update() *structs.AllocUpdate {
 	return u
 }
 
-// record is what a restarted agent needs.
-func (r *Runner) record() *localdb.Run {
+// snapshot is what a restarted agent needs, with a number that rises.
+type snapshot struct {
+	number uint64
+	run    *localdb.Run
+}
+
+// persist makes a snapshot durable, or finds that a newer one is.
+func (r *Runner) persist(s snapshot) error {
+	r.dbMu.Lock()
+	defer r.dbMu.Unlock()
+	if s.number <= r.written {
+		return nil
+	}
+	if err := r.deps.DB.PutRun(r.id, s.run); err != nil {
+		return err
+	}
+	r.written = s.number
+	return nil
+}
+
+func (r *Runner) snapshot() snapshot {
+	r.snapshots++
 	run := &localdb.Run{Revision: r.revision, Began: r.began.UnixNano(), Healthy: r.healthy, HealthTime: r.healthTime,
 		Deployment: r.alloc.DeploymentID, Joined: r.joined.UnixNano(), Tasks: map[string]*localdb.Task{}}
 	for _, t := range r.tasks {
 		run.Tasks[t.spec.Name] = &localdb.Task{State: t.m.State(), TaskID: t.id, Handle: t.handle}
 	}
-	return run
+	return snapshot{r.snapshots, run}
 }
 
 // publish makes the state visible to Status.
@@ -467,6 +546,8 @@ func (r *Runner) Update(alloc *structs.Allocation) {
 		if err := r.deps.DB.PutAlloc(alloc); err != nil {
 			r.log.Error("cannot persist the allocation", "error", err)
 		}
+		hook := r.hookAlloc()
+		each(r, func(ctx context.Context, h Updater) { h.Update(ctx, hook) })
 	})
 }
 

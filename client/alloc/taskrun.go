@@ -2,8 +2,6 @@ package alloc
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -11,11 +9,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/zclconf/go-cty/cty"
-
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/task"
-	"github.com/nomadlite/nomadlite/client/taskenv"
 	plugin "github.com/nomadlite/nomadlite/plugins/driver"
 	protocol "github.com/nomadlite/nomadlite/plugins/keeper"
 	"github.com/nomadlite/nomadlite/structs"
@@ -41,6 +36,8 @@ type taskRun struct {
 	restored bool               // an earlier agent started it; not found again yet
 	fifos    []*os.File         // held open: writers must not fail
 	timer    *time.Timer
+	abort    context.CancelFunc // gives the start under way up; nil when there is none
+	hook     *Task              // of the current start; nil before it
 }
 
 // release lets go of what the process holds for the task.
@@ -66,6 +63,14 @@ func (r *Runner) perform(t *taskRun, actions []task.Action, quiet bool) {
 			if !quiet {
 				r.launch(t)
 			}
+		case task.Abort:
+			if t.abort != nil {
+				t.abort()
+			}
+		case task.Withdraw:
+			if hook := t.hook; hook != nil {
+				each(r, func(ctx context.Context, h Withdrawer) { h.Withdraw(ctx, hook) })
+			}
 		case task.Stop:
 			r.stopTask(t, a)
 		case task.Destroy:
@@ -81,201 +86,6 @@ func (r *Runner) setTimer(t *taskRun, delay time.Duration) {
 	t.timer = time.AfterFunc(delay, func() {
 		r.post(func() { r.feed(t, task.Event{Kind: task.Timer}) })
 	})
-}
-
-// failure is a start that did not happen.
-type failure struct {
-	kind        string
-	err         error
-	recoverable bool
-}
-
-func (f *failure) Error() string { return f.err.Error() }
-
-// launched is a start that did.
-type launched struct {
-	id     string
-	handle *plugin.TaskHandle
-	fifos  []*os.File
-}
-
-// launch prepares and starts a task beside the loop.
-func (r *Runner) launch(t *taskRun) {
-	id := fmt.Sprintf("%s/%s/%s", r.id, t.spec.Name, invocation())
-	t.id, t.handle = id, nil
-	alloc, group, hold := r.alloc, r.group, t.fifos == nil
-	run := r.record() // with the intent: this id, no handle
-	r.act(func(ctx context.Context) {
-		select {
-		case r.deps.Slots <- struct{}{}:
-			defer func() { <-r.deps.Slots }()
-		case <-ctx.Done():
-			return
-		}
-		if err := r.deps.DB.PutRun(r.id, run); err != nil {
-			r.log.Error("cannot persist the intent to start a task", "task", t.spec.Name, "error", err)
-		}
-		l, err := r.start(ctx, alloc, group, t.spec, id, hold)
-		r.postFrom(ctx, func() { r.afterLaunch(t, l, err) })
-	})
-}
-
-// invocation tells the starts of one task apart.
-func invocation() string {
-	var b [4]byte
-	_, _ = rand.Read(b[:])
-	return hex.EncodeToString(b[:])
-}
-
-func (r *Runner) afterLaunch(t *taskRun, l *launched, err error) {
-	if l != nil && l.fifos != nil {
-		t.fifos = l.fifos
-	}
-	var fail *failure
-	switch {
-	case errors.As(err, &fail):
-		r.log.Warn("task did not start", "task", t.spec.Name, "error", fail.err)
-		t.id = ""
-		r.feed(t, task.Event{Kind: task.StartFailed, Failure: fail.kind, Error: fail.err.Error(), Recoverable: fail.recoverable})
-	case err != nil: // the agent stops
-	default:
-		t.handle = l.handle
-		r.feed(t, task.Event{Kind: task.Started})
-		r.await(t)
-	}
-}
-
-// start does all that takes time: output, environment, configuration, and the
-// driver's own start. The handle is durable before anybody is told.
-func (r *Runner) start(ctx context.Context, alloc *structs.Allocation, group *structs.TaskGroup, spec *structs.Task, id string, hold bool) (*launched, error) {
-	if what := unsupported(spec); what != "" {
-		return nil, &failure{structs.TaskSetupFailure, fmt.Errorf("the task uses %s, which this build of nomadlite cannot run", what), false}
-	}
-	getCtx, cancel := context.WithTimeout(ctx, driverTimeout)
-	inst, err := r.deps.Drivers.Get(getCtx, spec.Driver)
-	cancel()
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	if err != nil {
-		return nil, &failure{structs.TaskDriverFailure, err, true}
-	}
-	l := &launched{id: id}
-	if hold {
-		if l.fifos, err = r.openLogs(ctx, spec, inst); err != nil {
-			return l, &failure{structs.TaskSetupFailure, err, true}
-		}
-	}
-	cfg, err := r.taskConfig(alloc, group, spec, id, inst)
-	if err != nil {
-		return l, err
-	}
-	if d := spec.DispatchPayload; d != nil && len(alloc.Job.Payload) > 0 {
-		if err := r.writePayload(spec, alloc.Job.Payload); err != nil {
-			return l, &failure{structs.TaskSetupFailure, err, false}
-		}
-	}
-	l.handle, _, err = inst.StartTask(ctx, cfg)
-	if ctx.Err() != nil {
-		return l, ctx.Err()
-	}
-	if err != nil {
-		recoverable := plugin.IsRecoverable(err) || errors.Is(err, plugin.ErrPluginShutdown)
-		return l, &failure{structs.TaskDriverFailure, err, recoverable}
-	}
-	return l, nil
-}
-
-// unsupported names what of a task this build cannot do.
-func unsupported(t *structs.Task) string {
-	switch {
-	case len(t.Artifacts) > 0:
-		return "artifact"
-	case len(t.Templates) > 0:
-		return "template"
-	case t.Vault != nil:
-		return "vault"
-	case len(t.VolumeMounts) > 0:
-		return "volume_mount"
-	case t.CSIPluginConfig != nil:
-		return "csi_plugin"
-	case len(t.Secrets) > 0:
-		return "secret"
-	}
-	return ""
-}
-
-// writePayload puts a dispatch payload where the task expects it.
-func (r *Runner) writePayload(spec *structs.Task, payload []byte) error {
-	dir, err := r.dir.Open()
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.WriteFile(spec.Name+"/local/"+spec.DispatchPayload.File, payload, 0o644)
-}
-
-// taskConfig is all that the driver learns.
-func (r *Runner) taskConfig(alloc *structs.Allocation, group *structs.TaskGroup, spec *structs.Task, id string, inst *driver.Instance) (*plugin.TaskConfig, error) {
-	node := r.deps.Node()
-	paths := r.dir.Task(spec.Name)
-	dirs := taskenv.Dirs{Alloc: paths.Shared, Task: paths.Local, Secrets: paths.Secrets}
-	if inst.Capabilities.FSIsolation == plugin.FSIsolationChroot || inst.Capabilities.FSIsolation == plugin.FSIsolationImage {
-		dirs = taskenv.Dirs{Alloc: "/alloc", Task: "/local", Secrets: "/secrets"}
-	}
-	env := taskenv.Build(taskenv.Input{
-		Alloc: alloc, Group: group, Task: spec, Node: node, Dirs: dirs,
-		HostEnv: inst.Capabilities.FSIsolation != plugin.FSIsolationImage,
-	})
-	var variables map[string]cty.Value // most configurations name none
-	if taskenv.Interpolates(spec.Config) {
-		variables = env.Variables()
-	}
-	raw, err := inst.Schema.Decode(spec.Config, variables)
-	if err != nil {
-		return nil, &failure{structs.TaskFailedValidation, multiError("failed to parse config: ", err), false}
-	}
-	cfg := &plugin.TaskConfig{
-		ID: id, Name: spec.Name, TaskGroupName: alloc.TaskGroup, JobName: alloc.Job.Name, JobID: alloc.JobID,
-		ParentJobID: alloc.Job.ParentID, Namespace: alloc.Namespace, AllocID: alloc.ID, NodeName: node.Name, NodeID: node.ID,
-		MsgpackConfig: raw, Env: env.Map(), User: env.Replace(spec.User), AllocDir: r.dir.Path(),
-		StdoutPath: os.DevNull, StderrPath: os.DevNull, Resources: resources(alloc, spec.Name, node),
-	}
-	if collects(spec, inst) {
-		cfg.StdoutPath, cfg.StderrPath = r.fifoPath(spec.Name, "stdout"), r.fifoPath(spec.Name, "stderr")
-	}
-	return cfg, nil
-}
-
-// multiError words several problems as the contract does.
-func multiError(head string, err error) error {
-	lines := append([]string{head}, strings.Split(err.Error(), "\n")...)
-	return fmt.Errorf("%d errors occurred:\n\t* %s\n\n", len(lines), strings.Join(lines, "\n\t* "))
-}
-
-// resources are the task's share in the driver's terms.
-func resources(alloc *structs.Allocation, name string, node *structs.Node) *plugin.Resources {
-	out := &plugin.Resources{Linux: &plugin.LinuxResources{}}
-	if alloc.AllocatedResources == nil {
-		return out
-	}
-	if t := alloc.AllocatedResources.Tasks[name]; t != nil {
-		out.CPUShares, out.MemoryMB, out.MemoryMaxMB = t.Cpu.CpuShares, t.Memory.MemoryMB, t.Memory.MemoryMaxMB
-		out.Linux.CPUShares = t.Cpu.CpuShares
-		out.Linux.MemoryLimitBytes = max(t.Memory.MemoryMB, t.Memory.MemoryMaxMB) << 20
-		if n := node.NodeResources; n != nil && n.Cpu.CpuShares > 0 {
-			out.Linux.PercentTicks = float64(t.Cpu.CpuShares) / float64(n.Cpu.CpuShares)
-		}
-		cores := make([]string, len(t.Cpu.ReservedCores))
-		for i, c := range t.Cpu.ReservedCores {
-			cores[i] = fmt.Sprint(c)
-		}
-		out.Linux.CpusetCpus = strings.Join(cores, ",")
-	}
-	for _, p := range alloc.AllocatedResources.Shared.Ports {
-		out.Ports = append(out.Ports, &plugin.PortMapping{Label: p.Label, Value: int32(p.Value), To: int32(p.To), HostIP: p.HostIP})
-	}
-	return out
 }
 
 // collects reports whether the keeper copies the task's output.
@@ -359,9 +169,14 @@ func (r *Runner) await(t *taskRun) {
 			ev.Message = result.Err.Error()
 		}
 		r.postFrom(ctx, func() {
-			if t.id == id {
-				r.feed(t, ev)
+			if t.id != id {
+				return
 			}
+			if hook := t.hook; hook != nil {
+				each(r, func(ctx context.Context, h Exiter) { h.Exited(ctx, hook) })
+			}
+			t.hook = nil
+			r.feed(t, ev)
 		})
 	})
 }

@@ -28,11 +28,11 @@ const (
 	Start       Kind = iota // the allocation lets the task run
 	Started                 // the driver started it
 	StartFailed             // the driver or the preparation refused
+	Aborted                 // the start was given up, as Abort asked
 	Exited                  // it ended; with Code, Signal, OOMKilled, Message
 	Timer                   // the time set by the last SetTimer is over
 	Kill                    // stop it for good; with Reason
 	Restart                 // stop it and start it again; with Reason
-	Reset                   // run it again from the beginning, though it is dead
 	Recovered               // found running after a restart of the agent
 )
 
@@ -55,6 +55,7 @@ type Event struct {
 	Announce *structs.TaskEvent // recorded before the kill, may be nil
 	NoDelay  bool               // skip the shutdown delay
 	Fails    bool               // Kill: the task counts as failed; Restart: counts against the policy
+	Gated    bool               // Restart: once down it waits for Start again, and so does one that is down already
 
 	// Jitter is uniform in [0, 1), for restart delays.
 	Jitter float64
@@ -64,9 +65,11 @@ type Event struct {
 type Do uint8
 
 // Actions, to be performed in order. Launch, Stop and Destroy take time: their
-// outcome comes back as Started or StartFailed, and as Exited.
+// outcome comes back as Started, StartFailed or Aborted, and as Exited.
 const (
 	Launch   Do = iota // prepare and start the task
+	Abort              // give the start up, unless the driver has it already
+	Withdraw           // it is about to be stopped for good: take it out of use
 	Stop               // ask the driver to stop it, with Signal and Timeout
 	Destroy            // let the driver forget it
 	SetTimer           // send Timer after Delay; replaces an earlier timer
@@ -100,6 +103,7 @@ type Machine struct {
 	fails   bool // the kill makes it failed
 	again   bool // a restart was asked for: it starts again once it is down
 	counted bool // that restart counts against the policy
+	gated   bool // and waits for the allocation to let it
 }
 
 // New makes the machine of a task that has not begun.
@@ -161,10 +165,10 @@ func (m *Machine) Step(ev Event, now time.Time) []Action {
 		return m.timer(now)
 	case Kill:
 		return m.kill(ev, now)
+	case Aborted:
+		return m.aborted(now)
 	case Restart:
 		return m.restart(ev, now)
-	case Reset:
-		return m.reset()
 	}
 	return nil
 }
@@ -234,8 +238,27 @@ func (m *Machine) startFailed(ev Event, now time.Time) []Action {
 	if m.killed {
 		return m.die(now, m.fails)
 	}
+	if m.again && m.gated {
+		return m.reset()
+	}
 	m.again = false
 	return m.settle(m.tracker.decide(false, ev.Recoverable, now, ev.Jitter), now)
+}
+
+// aborted is a start that was given up before the driver had it.
+func (m *Machine) aborted(now time.Time) []Action {
+	if m.phase != starting && m.phase != stopping {
+		return nil
+	}
+	switch {
+	case m.killed:
+		m.record(now, structs.TaskKilled, "", nil)
+		return m.die(now, m.fails)
+	case m.again && m.gated:
+		return m.reset()
+	}
+	m.again, m.phase = false, starting
+	return []Action{{Do: Save}, {Do: Launch}}
 }
 
 func (m *Machine) exited(ev Event, now time.Time) []Action {
@@ -253,6 +276,10 @@ func (m *Machine) exited(ev Event, now time.Time) []Action {
 	if m.killed {
 		m.record(now, structs.TaskKilled, "", nil)
 		return append(destroy, m.die(now, m.fails)...)
+	}
+	if m.again && m.gated {
+		m.countRestart(now, verdict{restart: true})
+		return append(destroy, m.reset()...)
 	}
 	if m.again {
 		m.again = false
@@ -277,15 +304,19 @@ func (m *Machine) settle(v verdict, now time.Time) []Action {
 		}
 		return m.die(now, v.failed)
 	}
+	m.countRestart(now, v)
+	m.state.State = structs.TaskStatePending
+	m.phase = backoff
+	return []Action{{Do: Save}, {Do: SetTimer, Delay: v.delay}}
+}
+
+func (m *Machine) countRestart(now time.Time, v verdict) {
 	at := now
 	m.state.Restarts++
 	m.state.LastRestart = &at
-	m.state.State = structs.TaskStatePending
-	m.phase = backoff
 	m.record(now, structs.TaskRestarting, "", map[string]string{
 		"start_delay": strconv.FormatInt(int64(v.delay), 10), "restart_reason": v.reason,
 	})
-	return []Action{{Do: Save}, {Do: SetTimer, Delay: v.delay}}
 }
 
 func (m *Machine) die(now time.Time, failed bool) []Action {
@@ -323,6 +354,11 @@ func (m *Machine) stopActions() []Action {
 }
 
 func (m *Machine) kill(ev Event, now time.Time) []Action {
+	if m.killed && m.phase == delaying && ev.NoDelay {
+		m.record(now, structs.TaskSkippingShutdownDelay, "", nil)
+		m.phase = stopping
+		return append([]Action{{Do: Save}}, m.stopActions()...)
+	}
 	if m.phase == dead || m.killed {
 		return nil
 	}
@@ -336,14 +372,14 @@ func (m *Machine) kill(ev Event, now time.Time) []Action {
 	case starting:
 		m.phase = stopping // once it is up
 		m.announceKill(now)
-		return []Action{{Do: Save}}
+		return []Action{{Do: Save}, {Do: Abort}}
 	}
 	delay := m.cfg.Task.ShutdownDelay
 	if delay > 0 && !ev.NoDelay && m.phase == running {
 		m.phase = delaying
 		m.record(now, structs.TaskWaitingShutdownDelay, "", nil)
 		m.announceKill(now)
-		return []Action{{Do: Save}, {Do: SetTimer, Delay: delay}}
+		return []Action{{Do: Save}, {Do: Withdraw}, {Do: SetTimer, Delay: delay}}
 	}
 	if delay > 0 && ev.NoDelay {
 		m.record(now, structs.TaskSkippingShutdownDelay, "", nil)
@@ -353,34 +389,42 @@ func (m *Machine) kill(ev Event, now time.Time) []Action {
 		return []Action{{Do: Save}}
 	}
 	m.phase = stopping
-	return append([]Action{{Do: Save}}, m.stopActions()...)
+	return append([]Action{{Do: Save}, {Do: Withdraw}}, m.stopActions()...)
 }
 
 func (m *Machine) announceKill(now time.Time) {
-	m.record(now, structs.TaskKilling, "", map[string]string{"kill_timeout": m.killTimeout().String()})
+	details := map[string]string{"kill_timeout": m.killTimeout().String()}
+	if m.fails {
+		details["fails_task"] = "true"
+	}
+	m.record(now, structs.TaskKilling, "", details)
 }
 
 func (m *Machine) restart(ev Event, now time.Time) []Action {
-	if m.killed || m.phase != running && m.phase != starting {
+	down := m.phase == dead || m.phase == backoff
+	if m.phase == waiting || m.phase == delaying || m.phase == stopping || down && !ev.Gated || m.killed && !down {
 		return nil
 	}
 	if ev.Announce != nil {
 		m.record(now, ev.Announce.Type, ev.Announce.Message, ev.Announce.Details)
 	}
-	m.again, m.counted = true, ev.Fails
+	if down {
+		return m.reset()
+	}
+	m.again, m.counted, m.gated = true, ev.Fails, ev.Gated
 	if m.phase == starting {
+		if ev.Gated {
+			return []Action{{Do: Save}, {Do: Abort}}
+		}
 		return []Action{{Do: Save}}
 	}
 	m.phase = stopping
 	return append([]Action{{Do: Save}}, m.stopActions()...)
 }
 
-// reset lets a dead task run again from the beginning.
+// reset lets a task that is down run again from the beginning.
 func (m *Machine) reset() []Action {
-	if m.phase != dead {
-		return nil
-	}
-	m.phase, m.killed, m.fails, m.again = waiting, false, false, false
+	m.phase, m.killed, m.fails, m.again, m.gated = waiting, false, false, false, false
 	m.state.State, m.state.Failed, m.state.FinishedAt = structs.TaskStatePending, false, nil
 	m.tracker.count, m.tracker.start = 0, time.Time{}
 	return []Action{{Do: Save}}

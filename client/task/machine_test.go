@@ -37,6 +37,10 @@ func show(actions []Action) string {
 			out = append(out, fmt.Sprintf("stop %s %v", a.Signal, a.Timeout))
 		case Destroy:
 			out = append(out, "destroy")
+		case Abort:
+			out = append(out, "abort")
+		case Withdraw:
+			out = append(out, "withdraw")
 		case SetTimer:
 			out = append(out, fmt.Sprintf("timer %v", a.Delay))
 		}
@@ -117,14 +121,14 @@ func TestTranscripts(t *testing.T) {
 		{"stop", structs.JobTypeService, newTask(func(t *structs.Task) { t.KillSignal = "SIGTERM" }), []line{
 			{0, Event{Kind: Start}, "launch | pending false 0 | Task Setup"},
 			{0, Event{Kind: Started}, " | running false 0 | Started"},
-			{0, Event{Kind: Kill, Announce: leader}, "stop SIGTERM 5s | running false 0 | Killing"},
+			{0, Event{Kind: Kill, Announce: leader}, "withdraw, stop SIGTERM 5s | running false 0 | Killing"},
 			{0, Event{Kind: Kill}, " | running false 0 | Killing"},
 			{0, Event{Kind: Exited, Code: 130, Signal: 2}, "destroy | dead false 0 | Killed"},
 		}},
 		{"shutdown delay", structs.JobTypeService, newTask(func(t *structs.Task) { t.ShutdownDelay = 3 * time.Second }), []line{
 			{0, Event{Kind: Start}, "launch | pending false 0 | Task Setup"},
 			{0, Event{Kind: Started}, " | running false 0 | Started"},
-			{0, Event{Kind: Kill}, "timer 3s | running false 0 | Killing"},
+			{0, Event{Kind: Kill}, "withdraw, timer 3s | running false 0 | Killing"},
 			{3 * time.Second, Event{Kind: Timer}, "stop  5s | running false 0 | Killing"},
 			{0, ok, "destroy | dead false 0 | Killed"},
 		}},
@@ -134,9 +138,38 @@ func TestTranscripts(t *testing.T) {
 		}},
 		{"kill during the start", structs.JobTypeService, newTask(), []line{
 			{0, Event{Kind: Start}, "launch | pending false 0 | Task Setup"},
-			{0, Event{Kind: Kill}, " | pending false 0 | Killing"},
+			{0, Event{Kind: Kill}, "abort | pending false 0 | Killing"},
 			{0, Event{Kind: Started}, "stop  5s | pending false 0 | Killing"},
 			{0, ok, "destroy | dead false 0 | Killed"},
+		}},
+		{"a start given up", structs.JobTypeService, newTask(), []line{
+			{0, Event{Kind: Start}, "launch | pending false 0 | Task Setup"},
+			{0, Event{Kind: Kill, Fails: true}, "abort | pending false 0 | Killing"},
+			{0, Event{Kind: Aborted}, " | dead true 0 | Killed"},
+		}},
+		{"a delay that is cut short", structs.JobTypeService, newTask(func(t *structs.Task) { t.ShutdownDelay = 3 * time.Second }), []line{
+			{0, Event{Kind: Start}, "launch | pending false 0 | Task Setup"},
+			{0, Event{Kind: Started}, " | running false 0 | Started"},
+			{0, Event{Kind: Kill}, "withdraw, timer 3s | running false 0 | Killing"},
+			{0, Event{Kind: Kill}, " | running false 0 | Killing"},
+			{0, Event{Kind: Kill, NoDelay: true}, "stop  5s | running false 0 | Skipping shutdown delay"},
+			{3 * time.Second, Event{Kind: Timer}, " | running false 0 | Skipping shutdown delay"},
+			{0, ok, "destroy | dead false 0 | Killed"},
+		}},
+		{"restart in the order of the lifecycle", structs.JobTypeService, newTask(), []line{
+			{0, Event{Kind: Start}, "launch | pending false 0 | Task Setup"},
+			{0, Event{Kind: Restart, Gated: true}, "abort | pending false 0 | Task Setup"},
+			{0, Event{Kind: Aborted}, " | pending false 0 | Task Setup"},
+			{0, Event{Kind: Start}, "launch | pending false 0 | Task Setup"},
+			{0, Event{Kind: Started}, " | running false 0 | Started"},
+			{0, Event{Kind: Restart, Gated: true}, "stop  5s | running false 0 | Started"},
+			{0, fail, "destroy | pending false 1 | Restarting"},
+			{0, Event{Kind: Start}, "launch | pending false 1 | Task Setup"},
+			{0, Event{Kind: Started}, " | running false 1 | Started"},
+			{0, fail, "destroy, timer 10s | pending false 2 | Restarting"},
+			{0, Event{Kind: Restart, Gated: true}, " | pending false 2 | Restarting"},
+			{0, Event{Kind: Timer}, " | pending false 2 | Restarting"},
+			{0, Event{Kind: Start}, "launch | pending false 2 | Task Setup"},
 		}},
 		{"kill between restarts", structs.JobTypeService, newTask(), []line{
 			{0, Event{Kind: Start}, "launch | pending false 0 | Task Setup"},
@@ -154,7 +187,8 @@ func TestTranscripts(t *testing.T) {
 		{"found again after a restart of the agent", structs.JobTypeBatch, newTask(), []line{
 			{0, Event{Kind: Recovered}, " | running false 0 | "},
 			{0, ok, "destroy | dead false 0 | Terminated"},
-			{0, Event{Kind: Reset}, " | pending false 0 | Terminated"},
+			{0, Event{Kind: Restart}, " | dead false 0 | Terminated"},
+			{0, Event{Kind: Restart, Gated: true}, " | pending false 0 | Terminated"},
 			{0, Event{Kind: Start}, "launch | pending false 0 | Task Setup"},
 		}},
 	} {
@@ -177,7 +211,7 @@ func TestTranscripts(t *testing.T) {
 }
 
 // TestAnyEvents feeds any events in any order: nothing panics, the events stay
-// within their limit, a dead task stays dead unless it is reset, and a task
+// within their limit, a dead task stays dead unless all tasks restart, and a task
 // that was killed and is down never starts again.
 func TestAnyEvents(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -187,10 +221,11 @@ func TestAnyEvents(t *testing.T) {
 		for range rapid.IntRange(1, 40).Draw(rt, "n") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 40).Draw(rt, "seconds")) * time.Second)
 			kind := Kind(rapid.IntRange(int(Start), int(Recovered)).Draw(rt, "kind"))
+			gated := rapid.Bool().Draw(rt, "gated")
 			before := m.State().State
-			actions := m.Step(Event{Kind: kind, Code: rapid.IntRange(0, 1).Draw(rt, "code"), Failure: structs.TaskDriverFailure, Recoverable: rapid.Bool().Draw(rt, "recoverable")}, now)
+			actions := m.Step(Event{Kind: kind, Gated: gated, Code: rapid.IntRange(0, 1).Draw(rt, "code"), Failure: structs.TaskDriverFailure, Recoverable: rapid.Bool().Draw(rt, "recoverable")}, now)
 			after := m.State()
-			if before == structs.TaskStateDead && after.State != structs.TaskStateDead && kind != Reset {
+			if before == structs.TaskStateDead && after.State != structs.TaskStateDead && (kind != Restart || !gated) {
 				rt.Fatalf("event %d brought a dead task back", kind)
 			}
 			if len(after.Events) > structs.MaxTaskEvents {
@@ -199,8 +234,8 @@ func TestAnyEvents(t *testing.T) {
 			switch kind {
 			case Kill:
 				killed = killed || before != structs.TaskStateDead
-			case Reset:
-				killed = killed && before != structs.TaskStateDead
+			case Restart:
+				killed = killed && !(gated && before == structs.TaskStateDead)
 			}
 			for _, a := range actions {
 				if a.Do == Launch && killed {

@@ -62,6 +62,19 @@ func Build(in Input) *Env {
 	return e
 }
 
+// With is the environment with more variables, which win. Their values are
+// taken as they are.
+func (e *Env) With(vars map[string]string) *Env {
+	if len(vars) == 0 {
+		return e
+	}
+	out := &Env{vars: maps.Clone(e.vars), node: e.node}
+	for name, value := range vars {
+		out.set(name, value)
+	}
+	return out
+}
+
 // Map is the whole environment; the caller may change it.
 func (e *Env) Map() map[string]string { return maps.Clone(e.vars) }
 

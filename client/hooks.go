@@ -1,0 +1,10 @@
+package client
+
+import "github.com/nomadlite/nomadlite/client/alloc"
+
+// allocHooks are what takes part in the life of this node's allocations, in
+// the order of the contract (reference runtime.md 7). Call it once, when the
+// node has its parts.
+func (c *Client) allocHooks() []alloc.Hook {
+	return []alloc.Hook{}
+}
