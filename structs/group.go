@@ -52,6 +52,15 @@ type ScalingPolicy struct {
 	ModifyIndex uint64            `hcl:"-" change:"ignore"`
 }
 
+// AllServices lists the services of the group and of its tasks.
+func (g *TaskGroup) AllServices() []*Service {
+	out := append([]*Service(nil), g.Services...)
+	for _, t := range g.Tasks {
+		out = append(out, t.Services...)
+	}
+	return out
+}
+
 // VolumeRequest asks for a volume that tasks of the group mount.
 type VolumeRequest struct {
 	Name           string           `hcl:"name,label"`

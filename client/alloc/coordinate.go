@@ -237,10 +237,18 @@ type verdict struct {
 	again   time.Time // when to look again; zero for never
 }
 
+// checkView is what the checks of an allocation's services say to a deployment.
+type checkView struct {
+	passing bool
+	since   time.Time
+	why     string // they do not pass
+}
+
 // judge decides the health of an allocation: healthy once its tasks have run
-// without a restart for min_healthy_time, unhealthy at a failure or at the
-// deadline. started is when the allocation joined the deployment here.
-func judge(u *structs.UpdateStrategy, tasks []taskView, started, now time.Time) verdict {
+// without a restart, and its checks have passed, for min_healthy_time;
+// unhealthy at a failure or at the deadline. checks is nil when none matter.
+// started is when the allocation joined the deployment here.
+func judge(u *structs.UpdateStrategy, tasks []taskView, checks *checkView, started, now time.Time) verdict {
 	deadline := started.Add(structs.Val(u.HealthyDeadline))
 	minTime := structs.Val(u.MinHealthyTime)
 	since := time.Time{}
@@ -263,11 +271,18 @@ func judge(u *structs.UpdateStrategy, tasks []taskView, started, now time.Time) 
 			since = *t.state.StartedAt
 		}
 	}
+	tasksSteady := steady
+	if checks != nil {
+		steady = steady && checks.passing
+		if checks.since.After(since) {
+			since = checks.since
+		}
+	}
 	if steady && !now.Before(since.Add(minTime)) {
 		return verdict{healthy: structs.Ptr(true)}
 	}
 	if !now.Before(deadline) {
-		return verdict{healthy: structs.Ptr(false), reason: late(tasks, u)}
+		return verdict{healthy: structs.Ptr(false), reason: late(tasks, u, tasksSteady, checks)}
 	}
 	again := deadline
 	if steady && since.Add(minTime).Before(again) {
@@ -277,7 +292,10 @@ func judge(u *structs.UpdateStrategy, tasks []taskView, started, now time.Time) 
 }
 
 // late words why the deadline was missed.
-func late(tasks []taskView, u *structs.UpdateStrategy) string {
+func late(tasks []taskView, u *structs.UpdateStrategy, tasksSteady bool, checks *checkView) string {
+	if tasksSteady && checks != nil && !checks.passing {
+		return "Checks not passing by healthy_deadline of " + structs.Val(u.HealthyDeadline).String() + ": " + checks.why
+	}
 	for _, t := range tasks {
 		if t.role != rolePoststop && !t.running() && !t.dead() {
 			return "Task not running by healthy_deadline of " + structs.Val(u.HealthyDeadline).String()

@@ -89,27 +89,35 @@ func TestJudge(t *testing.T) {
 	began := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	u := &structs.UpdateStrategy{MinHealthyTime: structs.Ptr(10 * time.Second), HealthyDeadline: structs.Ptr(time.Minute)}
 	at := func(seconds int) time.Time { return began.Add(time.Duration(seconds) * time.Second) }
+	passing := func(since int) *checkView { return &checkView{passing: true, since: at(since)} }
+	failing := &checkView{why: `check "alive" is failure`}
 	for _, tc := range []struct {
 		name    string
 		tasks   string
 		started int
 		now     int
 		want    string
+		checks  *checkView
 	}{
-		{"too early", "m:main:running", 2, 5, "undecided, again at 12s"},
-		{"steady", "m:main:running p:pre:done z:stop:new", 2, 12, "healthy"},
-		{"not running yet", "m:main:running n:main:pending", 2, 30, "undecided, again at 60s"},
-		{"late start", "m:main:running", 55, 59, "undecided, again at 60s"},
-		{"deadline", "m:main:running n:main:pending", 2, 60, "unhealthy: Task not running by healthy_deadline of 1m0s"},
-		{"restarted late", "m:main:running", 55, 60, "unhealthy: Task not running for min_healthy_time of 10s by healthy_deadline of 1m0s"},
-		{"failed", "m:main:failed", 0, 1, "unhealthy: Unhealthy because of failed task"},
-		{"ended", "m:main:done", 0, 1, "unhealthy: Unhealthy because of dead task"},
+		{"too early", "m:main:running", 2, 5, "undecided, again at 12s", nil},
+		{"steady", "m:main:running p:pre:done z:stop:new", 2, 12, "healthy", nil},
+		{"not running yet", "m:main:running n:main:pending", 2, 30, "undecided, again at 60s", nil},
+		{"late start", "m:main:running", 55, 59, "undecided, again at 60s", nil},
+		{"deadline", "m:main:running n:main:pending", 2, 60, "unhealthy: Task not running by healthy_deadline of 1m0s", nil},
+		{"restarted late", "m:main:running", 55, 60, "unhealthy: Task not running for min_healthy_time of 10s by healthy_deadline of 1m0s", nil},
+		{"failed", "m:main:failed", 0, 1, "unhealthy: Unhealthy because of failed task", nil},
+		{"ended", "m:main:done", 0, 1, "unhealthy: Unhealthy because of dead task", nil},
+		{"checks begin to pass late", "m:main:running", 2, 12, "undecided, again at 15s", passing(5)},
+		{"checks pass long enough", "m:main:running", 2, 15, "healthy", passing(5)},
+		{"checks do not pass", "m:main:running", 2, 30, "undecided, again at 60s", failing},
+		{"checks never passed", "m:main:running", 2, 60, `unhealthy: Checks not passing by healthy_deadline of 1m0s: check "alive" is failure`, failing},
+		{"the task is worse than its checks", "m:main:pending", 2, 60, "unhealthy: Task not running by healthy_deadline of 1m0s", failing},
 	} {
 		tasks := parse(tc.tasks)
 		for i := range tasks {
 			tasks[i].state.StartedAt = structs.Ptr(at(tc.started))
 		}
-		v := judge(u, tasks, began, at(tc.now))
+		v := judge(u, tasks, tc.checks, began, at(tc.now))
 		got := "undecided, again at " + fmt.Sprint(v.again.Sub(began).Seconds()) + "s"
 		if v.healthy != nil {
 			got = map[bool]string{true: "healthy", false: "unhealthy: " + v.reason}[*v.healthy]

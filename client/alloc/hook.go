@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,20 @@ import (
 // called in the order of Deps.Hooks, at the end in the reverse order, and
 // always beside the runner's loop: they may take time, until ctx ends.
 type Hook interface{ Name() string }
+
+// Chooser is a hook that only some allocations need; the others never hear of
+// it. One that needed it once keeps it.
+type Chooser interface {
+	Needs(group *structs.TaskGroup) bool
+}
+
+// Checker is a hook whose word counts in the health of deployments. Both
+// methods are called from the runner's loop and must not block.
+type Checker interface {
+	// Checks tells whether everything that the allocation is checked for passes,
+	// and since when; else why not.
+	Checks(allocID string) (passing bool, since time.Time, why string)
+}
 
 // Prerunner prepares an allocation before its first task; after a restart of
 // the agent again. An error fails all of its tasks.
@@ -87,6 +102,8 @@ type Alloc struct {
 	Dir   *rootfs.AllocDir
 	// Restored says that an earlier agent ran it.
 	Restored bool
+	// Running are the tasks that were started and have not ended.
+	Running []*Task
 
 	r *Runner
 }
@@ -99,6 +116,9 @@ func (a *Alloc) Note(e *structs.TaskEvent) {
 		}
 	})
 }
+
+// Look has the runner look at the health of the allocation again.
+func (a *Alloc) Look() { a.r.post(func() {}) }
 
 // Task returns the named task as hooks see it between its starts; nil for an
 // unknown name.
@@ -202,7 +222,45 @@ func (t *Task) Exec(ctx context.Context, command []string, timeout time.Duration
 
 // hookAlloc is the allocation for hooks. Call it from the loop.
 func (r *Runner) hookAlloc() *Alloc {
-	return &Alloc{Alloc: r.alloc, Group: r.group, Node: r.deps.Node(), Dir: r.dir, Restored: r.restored, r: r}
+	a := &Alloc{Alloc: r.alloc, Group: r.group, Node: r.deps.Node(), Dir: r.dir, Restored: r.restored, r: r}
+	for _, t := range r.tasks {
+		if t.hook != nil {
+			a.Running = append(a.Running, t.hook)
+		}
+	}
+	return a
+}
+
+// hooks are those that the allocation needs.
+func (r *Runner) hooks() []Hook { return *r.chosen.Load() }
+
+// choose finds the hooks that the group needs, beside those that it has.
+func (r *Runner) choose() {
+	var had []Hook
+	if old := r.chosen.Load(); old != nil {
+		had = *old
+	}
+	chosen := []Hook{}
+	for _, h := range r.deps.Hooks {
+		if c, picky := h.(Chooser); !picky || slices.Contains(had, h) || c.Needs(r.group) {
+			chosen = append(chosen, h)
+		}
+	}
+	r.chosen.Store(&chosen)
+}
+
+// checks is what the health of the allocation waits for besides its tasks, nil
+// for nothing. Call it from the loop.
+func (r *Runner) checks() *checkView {
+	if structs.Val(r.group.Update.HealthCheck) != "checks" {
+		return nil
+	}
+	for _, c := range hooksOf[Checker](r.hooks()) {
+		v := &checkView{}
+		v.passing, v.since, v.why = c.Checks(r.id)
+		return v
+	}
+	return nil
 }
 
 // hooksOf lists the hooks that can do T, in their order.
@@ -218,7 +276,7 @@ func hooksOf[T any](hooks []Hook) []T {
 
 // each calls all hooks that can do T beside the loop. Call it from the loop.
 func each[T any](r *Runner, call func(ctx context.Context, h T)) {
-	hooks := hooksOf[T](r.deps.Hooks)
+	hooks := hooksOf[T](r.hooks())
 	if len(hooks) == 0 {
 		return
 	}
@@ -231,7 +289,7 @@ func each[T any](r *Runner, call func(ctx context.Context, h T)) {
 
 // prestart runs the hooks of one start.
 func (r *Runner) prestart(ctx context.Context, t *Task) error {
-	for _, h := range r.deps.Hooks {
+	for _, h := range r.hooks() {
 		p, ok := h.(Prestarter)
 		if !ok {
 			continue
@@ -258,7 +316,7 @@ const postrunTimeout = time.Minute
 
 // prerun runs the hooks of an allocation.
 func (r *Runner) prerun(ctx context.Context, a *Alloc) error {
-	for _, h := range r.deps.Hooks {
+	for _, h := range r.hooks() {
 		if p, ok := h.(Prerunner); ok {
 			if err := p.Prerun(ctx, a); err != nil {
 				return fmt.Errorf("pre-run hook %q failed: %w", h.Name(), err)
@@ -272,10 +330,11 @@ func (r *Runner) prerun(ctx context.Context, a *Alloc) error {
 func (r *Runner) postrun(ctx context.Context, a *Alloc) {
 	ctx, cancel := context.WithTimeout(ctx, postrunTimeout)
 	defer cancel()
-	for i := len(r.deps.Hooks) - 1; i >= 0; i-- {
-		if p, ok := r.deps.Hooks[i].(Postrunner); ok {
+	hooks := r.hooks()
+	for i := len(hooks) - 1; i >= 0; i-- {
+		if p, ok := hooks[i].(Postrunner); ok {
 			if err := p.Postrun(ctx, a); err != nil {
-				r.log.Error("cannot undo what was prepared for the allocation", "hook", r.deps.Hooks[i].Name(), "error", err)
+				r.log.Error("cannot undo what was prepared for the allocation", "hook", hooks[i].Name(), "error", err)
 			}
 		}
 	}

@@ -78,6 +78,7 @@ type Runner struct {
 	quit chan struct{}  // closed when the loop has ended
 	gone chan struct{}  // closed when Run has returned
 	netState
+	chosen atomic.Pointer[[]Hook] // those of Deps.Hooks that the group needs
 
 	dbMu    sync.Mutex // guards written, and orders writes
 	written uint64     // the number of the newest snapshot that is durable
@@ -130,6 +131,7 @@ func New(alloc *structs.Allocation, run *localdb.Run, deps Deps) (*Runner, error
 	for _, t := range r.group.Tasks {
 		names = append(names, t.Name)
 	}
+	r.choose()
 	r.dir = rootfs.NewAllocDir(deps.AllocBase, alloc.ID, names)
 	for _, t := range r.group.Tasks {
 		r.tasks = append(r.tasks, r.newTask(t, run))
@@ -317,7 +319,7 @@ func (r *Runner) step() {
 // then says that the allocation is over.
 func (r *Runner) finish() {
 	r.closeLogs()
-	if len(hooksOf[Postrunner](r.deps.Hooks)) == 0 {
+	if len(hooksOf[Postrunner](r.hooks())) == 0 {
 		close(r.down)
 		return
 	}
@@ -385,7 +387,7 @@ func (r *Runner) judgeHealth(views []taskView, now time.Time, sooner func(time.T
 	if structs.Val(r.group.Update.HealthCheck) == "manual" {
 		return
 	}
-	v := judge(r.group.Update, views, r.joined, now)
+	v := judge(r.group.Update, views, r.checks(), r.joined, now)
 	if v.healthy == nil {
 		if !v.again.IsZero() {
 			sooner(v.again)
@@ -538,6 +540,7 @@ func (r *Runner) Update(alloc *structs.Allocation) {
 		r.alloc = alloc
 		if g := alloc.Job.LookupGroup(alloc.TaskGroup); g != nil {
 			r.group = g
+			r.choose()
 		}
 		if alloc.ServerTerminal() {
 			r.stop = true

@@ -223,15 +223,19 @@ func (m *Machine) started(ev Event, now time.Time) []Action {
 	return []Action{{Do: Save}}
 }
 
+// failureDetail names the detail of each kind of failed start that holds its
+// text (reference runtime 6).
+var failureDetail = map[string]string{
+	structs.TaskDriverFailure: "driver_error", structs.TaskFailedValidation: "validation_error", structs.TaskSetupFailure: "setup_error",
+	structs.TaskArtifactDownloadFailed: "download_error", structs.TaskKilling: "kill_reason",
+}
+
 func (m *Machine) startFailed(ev Event, now time.Time) []Action {
 	if m.phase != starting && m.phase != stopping {
 		return nil
 	}
-	key := map[string]string{
-		structs.TaskDriverFailure: "driver_error", structs.TaskFailedValidation: "validation_error", structs.TaskSetupFailure: "setup_error",
-	}[ev.Failure]
-	details := map[string]string{key: ev.Error}
-	if ev.Failure == structs.TaskSetupFailure && !ev.Recoverable {
+	details := map[string]string{failureDetail[ev.Failure]: ev.Error}
+	if !ev.Recoverable && (ev.Failure == structs.TaskSetupFailure || ev.Failure == structs.TaskKilling) {
 		details["fails_task"] = "true"
 	}
 	m.record(now, ev.Failure, "", details)
