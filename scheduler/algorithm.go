@@ -40,6 +40,8 @@ type Algorithm struct {
 	Additive bool
 	// PackBatch leaves job anti-affinity out for batch jobs.
 	PackBatch bool
+	// columnar is set when alignAsk scores hot rows as Score scores views.
+	columnar bool
 }
 
 // registry holds the algorithms by name.
@@ -50,7 +52,7 @@ var registry = struct {
 
 func init() {
 	for _, a := range []Algorithm{
-		{Name: structs.SchedulerAlgorithmBinpack, Score: alignmentScore, Additive: true, PackBatch: true},
+		{Name: structs.SchedulerAlgorithmBinpack, Score: alignmentScore, Additive: true, PackBatch: true, columnar: true},
 		{Name: structs.SchedulerAlgorithmBinpackExp, Score: func(ask *Ask, n *NodeView) float64 { return binpackScore(ask.Amount, n) }},
 		{Name: structs.SchedulerAlgorithmSpread, Score: func(ask *Ask, n *NodeView) float64 { return spreadAlgorithmScore(ask.Amount, n) }},
 	} {

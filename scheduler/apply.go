@@ -59,7 +59,7 @@ func (p *pass) occupy(a *structs.Allocation, sign int64) {
 func (p *pass) placeGroup(gd *groupDecision, live []*structs.Allocation) []*structs.Allocation {
 	e := newEngine(p, gd, live)
 	defer e.close()
-	out := &placing{decision: gd, deployment: p.decision.deploymentID, ask: e.ask, metric: e.survey(true), bySpeed: map[int64]*structs.PlanGroup{}}
+	out := &placing{decision: gd, deployment: p.decision.deploymentID, ask: e.ask, metric: e.survey(), bySpeed: map[int64]*structs.PlanGroup{}}
 	pending := make([]*placeAsk, len(gd.asks))
 	for i := range gd.asks {
 		pending[i] = &gd.asks[i]
@@ -154,7 +154,7 @@ func (p *pass) fail(group string, e *engine) {
 		m.CoalescedFailures++
 		return
 	}
-	p.failed[group] = e.survey(false)
+	p.failed[group] = e.explain(&p.blocking)
 	p.blocking.escaped = p.blocking.escaped || e.filter.escapes()
 }
 
@@ -204,10 +204,10 @@ func (e *engine) place(ask *placeAsk, metric *structs.AllocMetric) (structs.Plac
 // choose picks the node: the previous one for a sticky disk, else the best.
 func (e *engine) choose(ask *placeAsk) (uint32, bool) {
 	if ask.pinned {
-		return ask.node, e.work.slots[ask.node].bucket != 0 && e.hasPorts(ask.node)
+		return ask.node, e.takes(ask.node) && e.hasPorts(ask.node)
 	}
 	if d := e.ask.Group.EphemeralDisk; d != nil && d.Sticky && ask.previous != nil {
-		if num, ok := e.snap.NodeNum(ask.previous.NodeID); ok && int(num) < len(e.work.slots) && e.work.slots[num].bucket != 0 && e.hasPorts(num) {
+		if num, ok := e.snap.NodeNum(ask.previous.NodeID); ok && e.takes(num) && e.hasPorts(num) {
 			return num, true
 		}
 	}
@@ -216,7 +216,7 @@ func (e *engine) choose(ask *placeAsk) (uint32, bool) {
 		if !ok || e.hasPorts(num) {
 			return num, ok
 		}
-		e.exclude = append(e.exclude, num)
+		e.work.at(num).full = true
 		e.refresh(num)
 	}
 }
@@ -226,8 +226,7 @@ func (e *engine) hasPorts(num uint32) bool {
 	if len(e.ask.ports.dynamic) == 0 {
 		return true
 	}
-	_, _, ok := e.cluster.portsOf(num).assign(&e.ask.ports, e.grantsFor(num), e.portSeed(num))
-	return ok
+	return e.assignPorts(num)
 }
 
 func (e *engine) portSeed(num uint32) uint64 {
@@ -320,53 +319,68 @@ func (e *engine) relax() {
 }
 
 // extras fills in what this placement has beyond its group and returns the
-// ports that it takes.
+// ports that it takes, valid until the next call.
 func (e *engine) extras(placement *structs.Placement, ask *placeAsk, num uint32) []portClaim {
-	extra := structs.PlacementExtra{Reschedule: ask.reschedule}
+	networks := e.ask.Group.Networks
+	if ask.reschedule == nil && e.ask.ports.empty() && e.ask.special.empty() && len(networks) == 0 {
+		return nil
+	}
+	extra := &e.slabs.extras.take(1)[0]
+	extra.Reschedule = ask.reschedule
 	var claims []portClaim
 	if !e.ask.ports.empty() {
-		extra.Ports, claims, _ = e.cluster.portsOf(num).assign(&e.ask.ports, e.grantsFor(num), e.portSeed(num))
+		e.assignPorts(num)
+		extra.Ports, claims = e.slabs.mappings.keep(e.assigned.ports), e.assigned.claims
 	}
 	if !e.ask.special.empty() {
 		given, _ := e.assignSpecial(num)
 		e.give(num, &given)
 		extra.Cores, extra.Devices = given.cores, given.devices
 	}
-	if len(e.ask.Group.Networks) > 0 {
+	if len(networks) > 0 {
 		extra.Networks = e.networks(num, extra.Ports)
 	}
-	if extra.Reschedule != nil || len(extra.Ports) > 0 || len(extra.Networks) > 0 || !e.ask.special.empty() {
-		placement.Extra = &extra
-	}
+	placement.Extra = extra
 	return claims
+}
+
+// assignPorts picks the ports of a placement on a node.
+func (e *engine) assignPorts(num uint32) bool {
+	return e.cluster.portsOf(num).assign(&e.ask.ports, e.grantsFor(num), e.portSeed(num), &e.assigned)
 }
 
 // networks are the group's networks with the ports and address that it got.
 func (e *engine) networks(num uint32, ports []structs.PortMapping) []*structs.NetworkResource {
-	give := func(list []structs.Port) []structs.Port {
-		out := slices.Clone(list)
-		for i := range out {
-			for _, m := range ports {
-				if m.Label == out[i].Label {
-					out[i].Value, out[i].To = m.Value, m.To
-				}
-			}
-		}
-		return out
-	}
-	nets := make([]*structs.NetworkResource, 0, len(e.ask.Group.Networks))
+	list := e.slabs.netList.take(len(e.ask.Group.Networks))[:0]
 	for _, net := range e.ask.Group.Networks {
 		if net == nil {
 			continue
 		}
-		got := *net
-		got.ReservedPorts, got.DynamicPorts = give(net.ReservedPorts), give(net.DynamicPorts)
+		got := &e.slabs.nets.take(1)[0]
+		*got = *net
+		got.ReservedPorts, got.DynamicPorts = e.withNumbers(net.ReservedPorts, ports), e.withNumbers(net.DynamicPorts, ports)
 		if addresses := e.cluster.portsOf(num).addresses; len(addresses) > 0 {
 			got.IP, got.Device = addresses[0].ip, addresses[0].device
 		}
-		nets = append(nets, &got)
+		list = append(list, got)
 	}
-	return nets
+	return list
+}
+
+// withNumbers is a copy of a list of ports with the numbers that were given.
+func (e *engine) withNumbers(list []structs.Port, given []structs.PortMapping) []structs.Port {
+	if len(list) == 0 {
+		return nil
+	}
+	out := e.slabs.ports.keep(list)
+	for i := range out {
+		for k := range given {
+			if given[k].Label == out[i].Label {
+				out[i].Value, out[i].To = given[k].Value, given[k].To
+			}
+		}
+	}
+	return out
 }
 
 // finish writes the evaluation's outcome and returns the result.

@@ -39,11 +39,13 @@ type Cluster struct {
 	free    []Amount // total without what is reserved and used
 	total   []Amount // without what is reserved
 	used    []int32  // allocations on the node
+	hot     []hotRow // what a pass over all nodes reads, see scan.go
 	ports   []*nodePorts
 	classes classTable
 
-	undo []undoEntry
-	work scratch
+	undo   []undoEntry
+	claims []portClaim // of the undo entries
+	work   scratch
 }
 
 // Amount is a quantity of the three plain resources.
@@ -84,6 +86,7 @@ func (c *Cluster) Set(num uint32, row NodeRow) {
 	if !held {
 		c.ports[num] = nil
 	}
+	c.warm(num)
 }
 
 func (c *Cluster) setNode(num uint32, n *structs.Node) {
@@ -110,6 +113,7 @@ func (c *Cluster) Remove(num uint32) {
 	c.free[num], c.total[num] = Amount{}, Amount{}
 	c.used[num] = 0
 	c.ports[num] = nil
+	c.warm(num)
 }
 
 // Len is one more than the highest node number ever set.
@@ -137,6 +141,9 @@ func (c *Cluster) grow(n int) {
 	c.free = append(c.free, make([]Amount, extra)...)
 	c.total = append(c.total, make([]Amount, extra)...)
 	c.used = append(c.used, make([]int32, extra)...)
+	for range extra {
+		c.hot = append(c.hot, hotRow{cpu: closed})
+	}
 	c.ports = append(c.ports, make([]*nodePorts, extra)...)
 }
 
@@ -157,8 +164,9 @@ type undoEntry struct {
 	num  uint32
 	cost Amount // what was taken, negative when given back
 	live int32
-	// ports were free before; ports shared by ignore_collision are not listed.
-	ports []portClaim
+	// ports is how many of the last claims are its own: ports that were free
+	// before, not those shared by ignore_collision.
+	ports int
 }
 
 // take occupies an amount on a node until rollback; count is the change of the
@@ -166,11 +174,13 @@ type undoEntry struct {
 func (c *Cluster) take(num uint32, cost Amount, count int32, ports []portClaim) {
 	c.free[num] = c.free[num].minus(cost)
 	c.used[num] += count
-	var claimed []portClaim
+	c.warm(num)
+	claimed := 0
 	for _, p := range ports {
 		if of := c.portsOf(num); !of.has(p) {
 			of.claim(p)
-			claimed = append(claimed, p)
+			c.claims = append(c.claims, p)
+			claimed++
 		}
 	}
 	c.undo = append(c.undo, undoEntry{num: num, cost: cost, live: count, ports: claimed})
@@ -181,11 +191,13 @@ func (c *Cluster) rollback() {
 	for _, u := range slices.Backward(c.undo) {
 		c.free[u.num] = c.free[u.num].plus(u.cost)
 		c.used[u.num] -= u.live
-		for _, p := range u.ports {
-			c.portsOf(u.num).release(p)
+		c.warm(u.num)
+		for range u.ports {
+			last := len(c.claims) - 1
+			c.portsOf(u.num).release(c.claims[last])
+			c.claims = c.claims[:last]
 		}
 	}
-	clear(c.undo)
 	c.undo = c.undo[:0]
 	c.work.reset()
 }

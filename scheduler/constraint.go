@@ -23,6 +23,8 @@ type condition struct {
 	versions *versionSet
 	items    []string
 	invalid  bool // the literal right side cannot be parsed: nothing matches
+	// known are the answers for left sides seen before, where they are dear.
+	known map[string]bool
 }
 
 func compileConstraint(c *structs.Constraint) condition {
@@ -84,7 +86,18 @@ func (c *condition) check(left string, leftFound bool, right string, rightFound 
 		resolved.compileRight()
 		return !resolved.invalid && resolved.compareFound(left, right)
 	}
-	return c.compareFound(left, right)
+	if c.pattern == nil && c.versions == nil {
+		return c.compareFound(left, right)
+	}
+	answer, seen := c.known[left]
+	if !seen {
+		if c.known == nil {
+			c.known = map[string]bool{}
+		}
+		answer = c.compareFound(left, right)
+		c.known[left] = answer
+	}
+	return answer
 }
 
 func (c *condition) compareFound(left, right string) bool {

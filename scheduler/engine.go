@@ -2,16 +2,15 @@ package scheduler
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/nomadlite/nomadlite/structs"
 )
 
-// engine places allocations of one group. It scores every node that fits once;
-// after a placement only the nodes that it touched are scored again. Nodes
-// stand in heaps, one for each combination of spread values and number of
-// score terms, because inside one of those a placement elsewhere never changes
-// the order.
+// engine places allocations of one group. It scores every node that fits once
+// (scan.go); after a placement only the nodes that it touched are scored again.
+// Nodes stand in buckets (heap.go).
 type engine struct {
 	*pass
 	ask    *groupAsk
@@ -20,54 +19,39 @@ type engine struct {
 	values *spreadValues // nil without spreads and distinct properties
 	work   *scratch
 
+	// columnar is set when the pass over the nodes needs nothing but hot rows.
+	columnar bool
+	align    alignAsk
+	need     [3]int32     // cpu, memory, disk
+	short    [4]int       // nodes short of them, or full
+	classes  []classState // by class
+	wanted   int          // placements that are to come, at least
+
 	buckets  []bucket
 	byKey    map[bucketKey]int32
-	last     int32 // the bucket that add used last, which it mostly uses again
-	heaped   bool
 	penalty  []uint32    // nodes of earlier failures of the placement at hand
 	grantOn  uint32      // the node where granted ports may be taken
 	granted  []portClaim // ports that pass on from the predecessor
 	handover string      // the predecessor whose cores and devices pass on
-	exclude  []uint32    // nodes without dynamic ports left
-	eligible *eligibility
-	byClass  map[uint32]float64 // affinity scores
-	view     NodeView           // reused, because what an algorithm is shown escapes
+	view     NodeView    // reused, because what an algorithm is shown escapes
+	assigned assignment  // reused, the ports of the placement at hand
+	slabs    extraSlabs
 }
 
-// bucketKey names a heap: nodes of one spread value and one count of terms.
-type bucketKey struct {
-	value int32
-	terms uint8
-}
-
-type bucket struct {
-	bucketKey
-	entries []entry
-}
-
-// entry is one node in a heap.
-type entry struct {
-	score float64
-	num   uint32
-	tie   uint32
-}
-
-// before is the order of a heap: the better score, then the seeded tie.
-func (a *entry) before(b *entry) bool {
-	if a.score != b.score {
-		return a.score > b.score
-	}
-	if a.tie != b.tie {
-		return a.tie < b.tie
-	}
-	return a.num < b.num
+// classState is what an engine knows of a class of nodes.
+type classState struct {
+	fits      bool
+	bucket    int32 // of its untouched nodes; only when columnar
+	exhausted int
+	affinity  float64 // what the class decides of its nodes' affinity
 }
 
 // scratch holds arrays by node number that engines reuse.
 type scratch struct {
-	slots []slot
-	dirty []uint32 // slots that are not zero
-	spare [][]entry
+	slots   []slot
+	dirty   []uint32 // slots that are not zero
+	spare   [][]entry
+	classes []classState
 }
 
 // entries returns an empty list of entries, a used one when there is one.
@@ -81,14 +65,15 @@ func (s *scratch) entries() []entry {
 	return list[:0]
 }
 
-// slot is what an engine knows of one node.
+// slot is what an engine knows of one node that something happened to.
 type slot struct {
-	bucket  int32 // 1 + index in engine.buckets, 0 for none
-	pos     int32
-	member  bool  // passed the filter
+	dirty   bool
+	scored  bool  // entries are alive only if they have the score and bucket
+	full    bool  // has no dynamic port left
 	collide int32 // allocations of the job's group on the node
 	jobs    int32 // allocations of the job, whatever the group
-	value   int32 // its combination of spread values
+	bucket  int32 // 1 + index in engine.buckets, 0 for none
+	score   float64
 }
 
 func (s *scratch) reset() {
@@ -101,22 +86,27 @@ func (s *scratch) reset() {
 // at returns the slot of a node for writing.
 func (s *scratch) at(num uint32) *slot {
 	sl := &s.slots[num]
-	if *sl == (slot{}) {
+	if !sl.dirty {
+		sl.dirty = true
 		s.dirty = append(s.dirty, num)
 	}
 	return sl
 }
 
-// newEngine prepares a group: counts what runs already and scores all nodes.
+// newEngine prepares a group: counts what runs already.
 func newEngine(p *pass, gd *groupDecision, live []*structs.Allocation) *engine {
 	e := &engine{pass: p, ask: newGroupAsk(p.job, gd.group, p.config.oversub), filter: newFilter(p.job, gd.group),
-		byKey: map[bucketKey]int32{}, byClass: map[uint32]float64{}, work: &p.cluster.work, heaped: len(gd.asks) > 2, eligible: &p.blocking}
+		byKey: map[bucketKey]int32{}, work: &p.cluster.work, wanted: len(gd.asks) + 8}
 	e.terms = newTerms(p, gd.group)
+	e.slabs.expect(len(gd.asks), e.ask)
 	e.work.reset()
 	if n := p.cluster.Len(); len(e.work.slots) < n {
 		e.work.slots = make([]slot, n)
 	}
 	e.values = newSpreadValues(p.job, gd.group, e.filter)
+	e.columnar = p.algorithm.columnar && e.plain()
+	e.align = newAlignAsk(e.ask.Amount)
+	e.need = [3]int32{cut(e.ask.CPU), cut(e.ask.MemoryMB), cut(e.ask.DiskMB)}
 	for _, a := range live {
 		e.count(a, 1)
 	}
@@ -124,6 +114,14 @@ func newEngine(p *pass, gd *groupDecision, live []*structs.Allocation) *engine {
 		e.countOn(pl.num, pl.group == gd.name, 1)
 	}
 	return e
+}
+
+// plain reports whether the columns say everything about a node that the job
+// does not use yet.
+func (e *engine) plain() bool {
+	a := e.ask
+	return a.special.empty() && len(a.ports.static) == 0 && a.memoryMax == 0 && !e.filter.perNode() && !e.terms.unique &&
+		(e.values == nil || !e.values.unique) && max(a.CPU, a.MemoryMB, a.DiskMB) < math.MaxInt32
 }
 
 // count adds an allocation of the job to what anti-affinity, distinct_hosts,
@@ -147,11 +145,25 @@ func (e *engine) countOn(num uint32, sameGroup bool, by int32) {
 	}
 }
 
-// survey looks at every node: it fills the metric and, with insert, the heaps.
-func (e *engine) survey(insert bool) *structs.AllocMetric {
+// survey decides which classes fit, and puts the nodes of those in the
+// buckets.
+func (e *engine) survey() *structs.AllocMetric {
+	m := e.surveyClasses(nil)
+	e.collect(m)
+	return m
+}
+
+// surveyClasses counts the nodes that are there and checks each class once.
+// Eligible is told which computed classes fit, if there is one.
+func (e *engine) surveyClasses(eligible *eligibility) *structs.AllocMetric {
 	m := &structs.AllocMetric{NodePool: e.job.NodePool, NodesAvailable: map[string]int{}}
-	for id := range e.cluster.classes.list {
-		class := &e.cluster.classes.list[id]
+	list := e.cluster.classes.list
+	e.classes = slices.Grow(e.work.classes[:0], len(list))[:len(list)]
+	e.work.classes = e.classes
+	available, inDC := 0, ""
+	for id := range list {
+		class, state := &list[id], &e.classes[id]
+		*state = classState{}
 		if len(class.nodes) == 0 || !e.filter.inPool(class.sample) {
 			continue
 		}
@@ -159,64 +171,106 @@ func (e *engine) survey(insert bool) *structs.AllocMetric {
 		if !e.filter.inDatacenters(class.sample) {
 			continue
 		}
-		m.NodesAvailable[class.sample.Datacenter] += len(class.nodes)
+		if class.sample.Datacenter != inDC && available > 0 {
+			m.NodesAvailable[inDC] += available
+			available = 0
+		}
+		inDC = class.sample.Datacenter
+		available += len(class.nodes)
 		m.NodesEvaluated += len(class.nodes)
-		if reason, byClass := e.filter.classReason(class.sample); reason != "" {
-			e.eligible.set(class.computed, !byClass)
+		reason, byClass := e.filter.classReason(class.sample)
+		if eligible != nil {
+			eligible.set(class.computed, reason == "" || !byClass)
+		}
+		if reason != "" {
 			filtered(m, class.sample, reason, len(class.nodes))
 			continue
 		}
-		e.eligible.set(class.computed, true)
-		e.surveyClass(m, class, insert)
+		state.fits = true
+		e.prepareClass(state, class)
 	}
-	if insert && e.heaped {
-		for i := range e.buckets {
-			e.heapify(&e.buckets[i])
+	if available > 0 {
+		m.NodesAvailable[inDC] += available
+	}
+	return m
+}
+
+func (e *engine) prepareClass(state *classState, class *nodeClass) {
+	if len(e.terms.affinities) > 0 {
+		state.affinity = e.terms.classAffinity(class.sample)
+	}
+	if e.columnar {
+		state.bucket = e.bucketOf(e.value(class.nodes[0]), e.terms.always)
+	}
+}
+
+// explain says why no node takes another allocation of the group now.
+func (e *engine) explain(eligible *eligibility) *structs.AllocMetric {
+	m := e.surveyClasses(eligible)
+	for id := range e.classes {
+		if !e.classes[id].fits {
+			continue
+		}
+		for _, num := range e.cluster.classes.list[id].nodes {
+			reason, isFilter := e.refuses(num)
+			if v := e.values; reason == "" && v != nil && v.blocked(v.of(e.cluster, num)) {
+				reason, isFilter = v.reason(e.cluster, num), true
+			}
+			e.counted(m, num, reason, isFilter)
 		}
 	}
 	return m
 }
 
-func (e *engine) surveyClass(m *structs.AllocMetric, class *nodeClass, insert bool) {
-	perNode := e.filter.perNode()
-	affinity := e.affinity(class.nodes[0])
-	for _, num := range class.nodes {
-		n := e.cluster.rows[num].Node
-		if perNode {
-			if reason := e.filter.ownReason(n); reason != "" {
-				filtered(m, n, reason, 1)
-				continue
-			}
-		}
-		if reason, isFilter := e.fits(num); reason != "" {
-			if isFilter {
-				filtered(m, n, reason, 1)
-			} else {
-				exhausted(m, n, reason)
-			}
-			if insert {
-				e.work.at(num).member = true
-			}
-			continue
-		}
-		if !insert {
-			if e.values != nil && e.values.blocked(e.values.of(e.cluster, num)) {
-				filtered(m, n, e.values.reason(e.cluster, num), 1)
-			}
-			continue
-		}
-		s := e.work.at(num)
-		s.member = true
-		if e.values != nil {
-			s.value = e.values.of(e.cluster, num)
-		}
-		score, terms := e.score(num, s, affinity)
-		e.add(num, s, bucketKey{s.value, terms}, score)
+// counted tells the metric why a node does not fit, if it does not.
+func (e *engine) counted(m *structs.AllocMetric, num uint32, reason string, isFilter bool) {
+	switch n := e.cluster.rows[num].Node; {
+	case reason == "":
+	case isFilter:
+		filtered(m, n, reason, 1)
+	default:
+		exhausted(m, n, reason)
 	}
 }
 
-// fits says why an allocation does not fit on a node now, "" when it does; a
-// filter counts as filtered, all else as exhausted.
+// value is the combination of spread values of a node.
+func (e *engine) value(num uint32) int32 {
+	if e.values == nil {
+		return 0
+	}
+	return e.values.of(e.cluster, num)
+}
+
+// tie orders nodes of one score by chance.
+func tie(seed uint64, num uint32) uint32 { return uint32(mix(seed ^ uint64(num))) }
+
+// feasible reports whether the node may run the group, whatever is free.
+func (e *engine) feasible(num uint32) bool {
+	return e.cluster.ready[num] && e.classes[e.cluster.class[num]].fits &&
+		(!e.filter.perNode() || e.filter.ownReason(e.cluster.rows[num].Node) == "")
+}
+
+// takes reports whether a node could take an allocation now.
+func (e *engine) takes(num uint32) bool {
+	if int(num) >= e.cluster.Len() || !e.feasible(num) {
+		return false
+	}
+	reason, _ := e.fits(num)
+	return reason == "" && (e.values == nil || !e.values.blocked(e.value(num)))
+}
+
+// refuses says why a node of a fitting class does not take an allocation, ""
+// when it does; a filter counts as filtered, all else as exhausted.
+func (e *engine) refuses(num uint32) (reason string, isFilter bool) {
+	if e.filter.perNode() {
+		if reason := e.filter.ownReason(e.cluster.rows[num].Node); reason != "" {
+			return reason, true
+		}
+	}
+	return e.fits(num)
+}
+
+// fits says why an allocation does not fit on a node now, "" when it does.
 func (e *engine) fits(num uint32) (reason string, isFilter bool) {
 	free, cost := &e.cluster.free[num], e.cost(num)
 	switch {
@@ -230,16 +284,17 @@ func (e *engine) fits(num uint32) (reason string, isFilter bool) {
 	if e.ask.memoryMax > e.cluster.total[num].MemoryMB {
 		return "memory", false
 	}
-	if e.filter.hostsOfJob && e.work.slots[num].jobs > 0 || e.filter.hostsOfGroup && e.work.slots[num].collide > 0 {
+	slot := &e.work.slots[num]
+	if e.filter.hostsOfJob && slot.jobs > 0 || e.filter.hostsOfGroup && slot.collide > 0 {
 		return structs.ConstraintDistinctHosts, true
 	}
 	if limit := e.cluster.rows[num].Node.NodeMaxAllocs; limit > 0 && int(e.cluster.used[num]) >= limit {
-		return "max allocation exceeded", false
+		return reasonMaxAllocs, false
 	}
 	if len(e.ask.ports.static) > 0 && !e.cluster.portsOf(num).staticFree(&e.ask.ports, e.grantsFor(num)) {
 		return "network: port collision", false
 	}
-	if len(e.exclude) > 0 && slices.Contains(e.exclude, num) {
+	if slot.full {
 		return "network: no dynamic port is free", false
 	}
 	if !e.ask.special.empty() {
@@ -248,6 +303,9 @@ func (e *engine) fits(num uint32) (reason string, isFilter bool) {
 	}
 	return "", false
 }
+
+// reasonMaxAllocs is the dimension of nodes that run as many as they may.
+const reasonMaxAllocs = "max allocation exceeded"
 
 // cost is the CPU that an allocation takes on a node.
 func (e *engine) cost(num uint32) int64 {
@@ -265,16 +323,10 @@ func (e *engine) grantsFor(num uint32) []portClaim {
 }
 
 // score is the part of a node's score that the node alone decides, and the
-// number of its terms.
-func (e *engine) score(num uint32, s *slot, affinity float64) (float64, uint8) {
-	e.cluster.show(num, &e.view)
-	ask := &e.ask.Ask
-	if e.ask.special.count > 0 {
-		own := e.ask.Ask
-		own.Amount = e.ask.on(e.view.Node)
-		ask = &own
-	}
-	score, terms := checkScore(e.algorithm.Name, e.algorithm.Score(ask, &e.view)), uint8(1)
+// number of its terms, 0 when scores are sums.
+func (e *engine) score(num uint32) (float64, uint8) {
+	s, class := &e.work.slots[num], &e.classes[e.cluster.class[num]]
+	score, terms := e.algorithmScore(num), uint8(1)
 	if e.ask.special.weight > 0 {
 		given, _ := e.assignSpecial(num)
 		score += given.score / e.ask.special.weight
@@ -289,24 +341,28 @@ func (e *engine) score(num uint32, s *slot, affinity float64) (float64, uint8) {
 		terms++
 	}
 	if len(e.terms.affinities) > 0 {
-		score += affinity + e.terms.ownAffinity(e.view.Node)
+		score += class.affinity + e.terms.ownAffinity(e.cluster.rows[num].Node)
 		terms++
+	}
+	if e.algorithm.Additive {
+		terms = 0
 	}
 	return score, terms
 }
 
-// affinity is what a node's class decides of its affinity score.
-func (e *engine) affinity(num uint32) float64 {
-	if len(e.terms.affinities) == 0 {
-		return 0
+// algorithmScore is the algorithm's score of a node.
+func (e *engine) algorithmScore(num uint32) float64 {
+	if e.columnar {
+		return e.align.score(&e.cluster.hot[num])
 	}
-	class := e.cluster.class[num]
-	score, known := e.byClass[class]
-	if !known {
-		score = e.terms.classAffinity(e.cluster.rows[num].Node)
-		e.byClass[class] = score
+	e.cluster.show(num, &e.view)
+	ask := &e.ask.Ask
+	if e.ask.special.count > 0 {
+		own := e.ask.Ask
+		own.Amount = e.ask.on(e.view.Node)
+		ask = &own
 	}
-	return score
+	return checkScore(e.algorithm.Name, e.algorithm.Score(ask, &e.view))
 }
 
 // show fills in what an algorithm sees of a node.
@@ -325,6 +381,18 @@ func (e *engine) total(score float64, terms uint8, spread float64) float64 {
 	return score / float64(terms)
 }
 
+// spread is the score of a bucket's values; ok is false when a distinct
+// property forbids them.
+func (e *engine) spread(b *bucket) (score float64, ok bool) {
+	if e.values == nil {
+		return 0, true
+	}
+	if e.values.blocked(b.value) {
+		return 0, false
+	}
+	return e.values.score(b.value), true
+}
+
 // best finds the best node now; ok is false when none fits.
 func (e *engine) best() (num uint32, ok bool) {
 	var winner *entry
@@ -334,14 +402,14 @@ func (e *engine) best() (num uint32, ok bool) {
 		if len(b.entries) == 0 {
 			continue
 		}
-		spread := 0.0
-		if e.values != nil {
-			if e.values.blocked(b.value) {
-				continue
-			}
-			spread = e.values.score(b.value)
+		spread, ok := e.spread(b)
+		if !ok {
+			continue
 		}
-		first := e.first(b)
+		first := e.first(int32(i))
+		if first == nil {
+			continue
+		}
 		total := e.total(first.score, b.terms, spread)
 		if winner == nil || total > top || total == top && (first.tie < winner.tie || first.tie == winner.tie && first.num < winner.num) {
 			winner, top = first, total
@@ -353,63 +421,49 @@ func (e *engine) best() (num uint32, ok bool) {
 	return winner.num, true
 }
 
-// first is the best entry of a bucket that is not empty.
-func (e *engine) first(b *bucket) *entry {
-	if e.heaped {
-		return &b.entries[0]
-	}
-	first := &b.entries[0]
-	for i := 1; i < len(b.entries); i++ {
-		if b.entries[i].before(first) {
-			first = &b.entries[i]
+// first is the best live entry of a bucket, nil when there is none.
+func (e *engine) first(i int32) *entry {
+	b := &e.buckets[i]
+	for {
+		for b.heap > 0 && !e.alive(i, &b.entries[0]) {
+			b.pop()
 		}
+		switch {
+		case len(b.entries) == 0:
+			return nil
+		case b.heap == len(b.entries), b.heap > 0 && !b.limit.before(&b.entries[0]):
+			return &b.entries[0]
+		}
+		b.arrange(len(b.entries))
 	}
-	return first
+}
+
+// alive reports whether an entry of a bucket shows how its node is now.
+func (e *engine) alive(bucket int32, x *entry) bool {
+	s := &e.work.slots[x.num]
+	return !s.scored || s.bucket == bucket+1 && s.score == x.score
 }
 
 // refresh scores a node again after something about it changed.
 func (e *engine) refresh(num uint32) {
-	s := &e.work.slots[num]
-	if !s.member {
+	s := e.work.at(num)
+	was := *s
+	s.scored, s.bucket = true, 0
+	if !e.feasible(num) {
 		return
 	}
-	reason, _ := e.fits(num)
-	if reason != "" {
-		e.drop(num, s)
+	if reason, _ := e.fits(num); reason != "" {
 		return
 	}
-	if e.values != nil {
-		s.value = e.values.of(e.cluster, num)
-	}
-	score, terms := e.score(num, s, e.affinity(num))
-	key := bucketKey{s.value, terms}
-	if s.bucket != 0 && e.buckets[s.bucket-1].bucketKey == key {
-		b := &e.buckets[s.bucket-1]
-		b.entries[s.pos].score = score
-		e.fix(b, int(s.pos))
-		return
-	}
-	e.drop(num, s)
-	e.add(num, s, key, score)
-	if e.heaped {
-		b := &e.buckets[s.bucket-1]
-		e.up(b, int(s.pos))
+	score, terms := e.score(num)
+	s.score, s.bucket = score, e.bucketOf(e.value(num), terms)+1
+	if was.bucket != s.bucket || was.score != score {
+		e.buckets[s.bucket-1].push(entry{score: score, tie: tie(e.opts.Seed, num), num: num})
 	}
 }
 
-// add appends a node to its bucket without ordering it.
-func (e *engine) add(num uint32, s *slot, key bucketKey, score float64) {
-	i := e.last
-	if int(i) >= len(e.buckets) || e.buckets[i].bucketKey != key {
-		i = e.bucketOf(key)
-		e.last = i
-	}
-	b := &e.buckets[i]
-	s.bucket, s.pos = i+1, int32(len(b.entries))
-	b.entries = append(b.entries, entry{score: score, num: num, tie: uint32(mix(e.opts.Seed ^ uint64(num)))})
-}
-
-func (e *engine) bucketOf(key bucketKey) int32 {
+func (e *engine) bucketOf(value int32, terms uint8) int32 {
+	key := bucketKey{value, terms}
 	i, ok := e.byKey[key]
 	if !ok {
 		i = int32(len(e.buckets))
@@ -417,73 +471,6 @@ func (e *engine) bucketOf(key bucketKey) int32 {
 		e.buckets = append(e.buckets, bucket{bucketKey: key, entries: e.work.entries()})
 	}
 	return i
-}
-
-// drop takes a node out of its bucket.
-func (e *engine) drop(num uint32, s *slot) {
-	if s.bucket == 0 {
-		return
-	}
-	b := &e.buckets[s.bucket-1]
-	i, last := int(s.pos), len(b.entries)-1
-	e.swap(b, i, last)
-	b.entries = b.entries[:last]
-	s.bucket, s.pos = 0, 0
-	if i < last {
-		e.fix(b, i)
-	}
-}
-
-func (e *engine) heapify(b *bucket) {
-	for i := len(b.entries)/2 - 1; i >= 0; i-- {
-		e.down(b, i)
-	}
-}
-
-func (e *engine) fix(b *bucket, i int) {
-	if e.heaped && !e.down(b, i) {
-		e.up(b, i)
-	}
-}
-
-func (e *engine) swap(b *bucket, i, j int) {
-	if i == j {
-		return
-	}
-	x := b.entries
-	x[i], x[j] = x[j], x[i]
-	e.work.slots[x[i].num].pos = int32(i)
-	e.work.slots[x[j].num].pos = int32(j)
-}
-
-func (e *engine) up(b *bucket, i int) {
-	for i > 0 {
-		parent := (i - 1) / 2
-		if !b.entries[i].before(&b.entries[parent]) {
-			return
-		}
-		e.swap(b, i, parent)
-		i = parent
-	}
-}
-
-func (e *engine) down(b *bucket, i int) bool {
-	start := i
-	for {
-		child := 2*i + 1
-		if child >= len(b.entries) {
-			break
-		}
-		if child+1 < len(b.entries) && b.entries[child+1].before(&b.entries[child]) {
-			child++
-		}
-		if !b.entries[child].before(&b.entries[i]) {
-			break
-		}
-		e.swap(b, i, child)
-		i = child
-	}
-	return i > start
 }
 
 // close gives the engine's memory back for the next one.
@@ -503,16 +490,16 @@ func (e *engine) topNodes() []*structs.NodeScoreMeta {
 	var top []candidate
 	for i := range e.buckets {
 		b := &e.buckets[i]
-		spread := 0.0
-		if e.values != nil {
-			if e.values.blocked(b.value) {
-				continue
-			}
-			spread = e.values.score(b.value)
+		spread, ok := e.spread(b)
+		if !ok {
+			continue
 		}
 		for k := range b.entries {
+			if k == b.heap && len(top) == maxScoreMeta && top[maxScoreMeta-1].total > e.total(b.limit.score, b.terms, spread) {
+				break // the others are worse
+			}
 			c := candidate{b.entries[k], e.total(b.entries[k].score, b.terms, spread)}
-			if len(top) == maxScoreMeta && top[maxScoreMeta-1].total > c.total {
+			if len(top) == maxScoreMeta && top[maxScoreMeta-1].total > c.total || !e.alive(int32(i), &c.entry) {
 				continue
 			}
 			at, _ := slices.BinarySearchFunc(top, c, func(x, y candidate) int {

@@ -246,7 +246,8 @@ type portAsk struct {
 	static, dynamic []structs.Port
 }
 
-func (a *portAsk) empty() bool { return len(a.static) == 0 && len(a.dynamic) == 0 }
+func (a *portAsk) count() int  { return len(a.static) + len(a.dynamic) }
+func (a *portAsk) empty() bool { return a.count() == 0 }
 
 func (a *portAsk) add(nets []*structs.NetworkResource) {
 	for _, net := range nets {
@@ -329,30 +330,38 @@ func (p *nodePorts) findDynamic(port *structs.Port, seed uint64, used []portClai
 	return portClaim{}, false
 }
 
-// assign picks all ports of an ask. It changes nothing; ok is false when the
-// node has not enough.
-func (p *nodePorts) assign(ask *portAsk, granted []portClaim, seed uint64) (ports []structs.PortMapping, claims []portClaim, ok bool) {
-	give := func(port *structs.Port, c portClaim) {
-		to := port.To
-		if to == -1 {
-			to = c.port
-		}
-		ports = append(ports, structs.PortMapping{Label: port.Label, Value: c.port, To: to, HostIP: p.addresses[c.address].ip})
-		claims = append(claims, c)
-	}
+// assignment is the ports that one placement gets.
+type assignment struct {
+	ports  []structs.PortMapping
+	claims []portClaim
+}
+
+// assign picks all ports of an ask, into out. It reports false when the node
+// has not enough, and changes nothing on the node.
+func (p *nodePorts) assign(ask *portAsk, granted []portClaim, seed uint64, out *assignment) bool {
+	out.ports, out.claims = out.ports[:0], out.claims[:0]
 	for i := range ask.static {
 		c, found := p.findStatic(&ask.static[i], granted)
 		if !found {
-			return nil, nil, false
+			return false
 		}
-		give(&ask.static[i], c)
+		out.give(p, &ask.static[i], c)
 	}
 	for i := range ask.dynamic {
-		c, found := p.findDynamic(&ask.dynamic[i], mix(seed+uint64(i)), claims)
+		c, found := p.findDynamic(&ask.dynamic[i], mix(seed+uint64(i)), out.claims)
 		if !found {
-			return nil, nil, false
+			return false
 		}
-		give(&ask.dynamic[i], c)
+		out.give(p, &ask.dynamic[i], c)
 	}
-	return ports, claims, true
+	return true
+}
+
+func (o *assignment) give(p *nodePorts, port *structs.Port, c portClaim) {
+	to := port.To
+	if to == -1 {
+		to = c.port
+	}
+	o.ports = append(o.ports, structs.PortMapping{Label: port.Label, Value: c.port, To: to, HostIP: p.addresses[c.address].ip})
+	o.claims = append(o.claims, c)
 }

@@ -32,8 +32,9 @@ func (e *engine) preempt(ask *placeAsk) (uint32, bool) {
 	var best []victim
 	var bestNode uint32
 	bestScore := math.Inf(-1)
-	for _, num := range e.work.dirty {
-		if !e.work.slots[num].member || e.values != nil && e.values.blocked(e.values.of(e.cluster, num)) {
+	for n := range e.cluster.rows {
+		num := uint32(n)
+		if e.cluster.rows[n].Node == nil || !e.feasible(num) || e.values != nil && e.values.blocked(e.values.of(e.cluster, num)) {
 			continue
 		}
 		victims := e.victims(num)

@@ -17,6 +17,7 @@ type terms struct {
 	affinities   []condition
 	weight       float64 // sum of the absolute weights
 	unique       bool    // some affinity looks at what is unique to a node
+	always       uint8   // terms of a node that the job does not use, 0 when scores are sums
 }
 
 func newTerms(p *pass, g *structs.TaskGroup) terms {
@@ -36,6 +37,12 @@ func newTerms(p *pass, g *structs.TaskGroup) terms {
 	add(g.Affinities)
 	for _, task := range g.Tasks {
 		add(task.Affinities)
+	}
+	if !p.algorithm.Additive {
+		t.always = 1
+		if len(t.affinities) > 0 {
+			t.always++
+		}
 	}
 	return t
 }
@@ -99,7 +106,7 @@ func (e *engine) scoreMeta(num uint32) *structs.NodeScoreMeta {
 		put("node-affinity", e.terms.classAffinity(view.Node)+e.terms.ownAffinity(view.Node))
 	}
 	if e.values != nil {
-		if spread := e.values.score(s.value); spread != 0 {
+		if spread := e.values.score(e.value(num)); spread != 0 {
 			put("allocation-spread", spread)
 		}
 	}

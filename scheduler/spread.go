@@ -1,9 +1,9 @@
 package scheduler
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -14,11 +14,14 @@ import (
 type spreadValues struct {
 	attrs  []spreadAttr
 	byNode map[uint32]int32 // combination of nodes looked at, when unique
-	// byClass is the combination of a class, when no attribute is unique.
-	byClass map[uint32]int32
+	// byClass is 1 + the combination of a class, 0 when not known; used when no
+	// attribute is unique.
+	byClass []int32
 	unique  bool
-	combos  [][]int32 // value numbers by attribute, -1 for a missing value
+	combos  []int32 // value numbers, one for each attribute, -1 for a missing value
 	byKey   map[string]int32
+	combo   []int32 // reused
+	key     []byte  // reused
 }
 
 // spreadAttr is one attribute that a spread or a distinct_property looks at.
@@ -28,7 +31,9 @@ type spreadAttr struct {
 	values map[string]int32
 	names  []string
 	counts []int
-	// low and high are the least and the most used count, 0 when none is.
+	// having is how many values have a count; low and high are the least and
+	// the most used count, 0 when none is.
+	having    []int
 	low, high int
 	weight    float64   // share of the spread among the spreads
 	desired   []float64 // by value; only with targets
@@ -42,7 +47,7 @@ type spreadAttr struct {
 // newSpreadValues is nil when nothing is spread.
 func newSpreadValues(job *structs.Job, g *structs.TaskGroup, f *filter) *spreadValues {
 	spreads := slices.Concat(job.Spreads, g.Spreads)
-	v := &spreadValues{byNode: map[uint32]int32{}, byClass: map[uint32]int32{}, byKey: map[string]int32{}}
+	v := &spreadValues{}
 	total := 0.0
 	for _, s := range spreads {
 		if s != nil {
@@ -66,6 +71,7 @@ func newSpreadValues(job *structs.Job, g *structs.TaskGroup, f *filter) *spreadV
 	if len(v.attrs) == 0 {
 		return nil
 	}
+	v.byKey = map[string]int32{}
 	for i := range v.attrs {
 		v.unique = v.unique || isUnique(v.attrs[i].target)
 	}
@@ -96,31 +102,52 @@ func (a *spreadAttr) setTargets(targets []*structs.SpreadTarget, count float64) 
 
 // of is the combination of a node.
 func (v *spreadValues) of(c *Cluster, num uint32) int32 {
-	if !v.unique {
-		if id, ok := v.byClass[c.class[num]]; ok {
-			return id
-		}
-	} else if id, ok := v.byNode[num]; ok {
-		return id
-	}
-	combo := make([]int32, len(v.attrs))
-	var key strings.Builder
-	for i := range v.attrs {
-		combo[i] = v.attrs[i].number(c.rows[num].Node)
-		fmt.Fprintf(&key, "%d ", combo[i])
-	}
-	id, ok := v.byKey[key.String()]
-	if !ok {
-		id = int32(len(v.combos))
-		v.combos = append(v.combos, combo)
-		v.byKey[key.String()] = id
-	}
 	if v.unique {
+		return v.ofUnique(c, num)
+	}
+	class := c.class[num]
+	if n := len(c.classes.list); len(v.byClass) < n {
+		v.byClass = append(v.byClass, make([]int32, n-len(v.byClass))...)
+	}
+	if v.byClass[class] == 0 {
+		v.byClass[class] = 1 + v.find(c.rows[num].Node)
+	}
+	return v.byClass[class] - 1
+}
+
+func (v *spreadValues) ofUnique(c *Cluster, num uint32) int32 {
+	id, ok := v.byNode[num]
+	if !ok {
+		if v.byNode == nil {
+			v.byNode = map[uint32]int32{}
+		}
+		id = v.find(c.rows[num].Node)
 		v.byNode[num] = id
-	} else {
-		v.byClass[c.class[num]] = id
 	}
 	return id
+}
+
+// find is the combination of a node's values.
+func (v *spreadValues) find(n *structs.Node) int32 {
+	v.combo, v.key = v.combo[:0], v.key[:0]
+	for i := range v.attrs {
+		value := v.attrs[i].number(n)
+		v.combo = append(v.combo, value)
+		v.key = binary.AppendVarint(v.key, int64(value))
+	}
+	id, ok := v.byKey[string(v.key)]
+	if !ok {
+		id = int32(len(v.combos) / len(v.attrs))
+		v.combos = append(v.combos, v.combo...)
+		v.byKey[string(v.key)] = id
+	}
+	return id
+}
+
+// values are the value numbers of a combination.
+func (v *spreadValues) values(combo int32) []int32 {
+	n := int32(len(v.attrs))
+	return v.combos[combo*n : (combo+1)*n]
 }
 
 // number is the number of a node's value, -1 when it has none.
@@ -144,31 +171,47 @@ func (a *spreadAttr) number(n *structs.Node) int32 {
 	return id
 }
 
-// count adds an allocation on a node to its values.
+// count adds an allocation on a node to its values, or takes one away.
 func (v *spreadValues) count(c *Cluster, num uint32, sameGroup bool, by int) {
-	for i, value := range v.combos[v.of(c, num)] {
+	for i, value := range v.values(v.of(c, num)) {
 		if a := &v.attrs[i]; value >= 0 && (sameGroup || a.job) {
+			was := a.counts[value]
 			a.counts[value] += by
-			a.bounds()
+			a.bounds(was, was+by)
 		}
 	}
 }
 
-// bounds finds the least and the most used count again.
-func (a *spreadAttr) bounds() {
-	a.low, a.high = 0, 0
-	for _, n := range a.counts {
-		if n > 0 && (a.low == 0 || n < a.low) {
-			a.low = n
+// bounds keeps the least and the most used count when one count changes.
+func (a *spreadAttr) bounds(was, is int) {
+	for len(a.having) <= max(was, is) {
+		a.having = append(a.having, 0)
+	}
+	if was > 0 {
+		a.having[was]--
+	}
+	if is > 0 {
+		a.having[is]++
+		a.high = max(a.high, is)
+		if a.low == 0 || is < a.low {
+			a.low = is
 		}
-		a.high = max(a.high, n)
+	}
+	for a.high > 0 && a.having[a.high] == 0 {
+		a.high--
+	}
+	if a.low = min(a.low, a.high); a.high == 0 {
+		return
+	}
+	for a.having[a.low] == 0 {
+		a.low++
 	}
 }
 
 // blocked reports whether a distinct_property forbids another allocation on
 // the nodes of a combination.
 func (v *spreadValues) blocked(combo int32) bool {
-	for i, value := range v.combos[combo] {
+	for i, value := range v.values(combo) {
 		if a := &v.attrs[i]; a.limit > 0 && (value < 0 || a.counts[value] >= a.limit) {
 			return true
 		}
@@ -178,7 +221,7 @@ func (v *spreadValues) blocked(combo int32) bool {
 
 // reason says which distinct_property forbids a node.
 func (v *spreadValues) reason(c *Cluster, num uint32) string {
-	for i, value := range v.combos[v.of(c, num)] {
+	for i, value := range v.values(v.of(c, num)) {
 		a := &v.attrs[i]
 		switch {
 		case a.limit == 0:
@@ -194,7 +237,7 @@ func (v *spreadValues) reason(c *Cluster, num uint32) string {
 // score is the spread score of a combination: the sum over its spreads.
 func (v *spreadValues) score(combo int32) float64 {
 	total, lowest := 0.0, -1.0
-	for i, value := range v.combos[combo] {
+	for i, value := range v.values(combo) {
 		a := &v.attrs[i]
 		if a.limit > 0 {
 			continue
