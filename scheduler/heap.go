@@ -36,10 +36,14 @@ type bucketKey struct {
 	terms uint8 // number of score terms, 0 when scores are sums
 }
 
+// smallBucket is the size up to which a heap of all entries is as cheap as a
+// selection.
+const smallBucket = 256
+
 // arrange makes a heap of the best k entries. What is dead then stays.
 func (b *bucket) arrange(k int) {
 	b.heap = len(b.entries)
-	if len(b.entries) > 2*k {
+	if len(b.entries) > max(2*k, smallBucket) {
 		if len(b.entries) > 16*k {
 			b.sift(k)
 		} else {
