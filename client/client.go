@@ -92,7 +92,7 @@ func New(cfg Config) (*Client, error) {
 		node.SchedulingEligibility = structs.NodeIneligible
 	}
 	log := cfg.Logger.Named("client")
-	db, warning, err := localdb.Open(filepath.Join(cfg.StateDir, "state.db"), !cfg.Ephemeral)
+	db, warning, err := localdb.Open(filepath.Join(cfg.StateDir, "state.log"), !cfg.Ephemeral)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the client's state: %w", err)
 	}

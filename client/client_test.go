@@ -435,7 +435,7 @@ func TestDamagedStateOfTheClient(t *testing.T) {
 	pid := filepath.Join(dir, "alloc", firstID, "alloc", "pid")
 	first := otherText(t, pid, "") // "running" comes before the shell's first word
 	n.stop()
-	if err := os.WriteFile(filepath.Join(dir, "client", "state.db"), []byte("half a page"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "client", "state.log"), []byte("half a page"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.mu.Lock()
@@ -446,8 +446,23 @@ func TestDamagedStateOfTheClient(t *testing.T) {
 		return u.Revision > before.Revision && u.ClientStatus == structs.AllocClientStatusRunning
 	})
 	otherText(t, pid, first)
-	if _, err := os.Stat("/proc/" + strings.TrimSpace(first)); err == nil {
-		t.Errorf("the process %s of the lost record still runs", first)
+	awaitGone(t, "/proc/"+strings.TrimSpace(first)) // the process of the lost record
+}
+
+// awaitGone waits until a path does not exist.
+func awaitGone(t *testing.T, path string) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.After(patience); ; {
+		if _, err := os.Stat(path); err != nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("%s is still there", path)
+		}
 	}
 }
 

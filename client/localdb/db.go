@@ -1,9 +1,9 @@
 // Package localdb is the node's durable memory: the allocations that the
 // servers gave it and what became of their tasks, so that an agent that starts
-// again finds its tasks. It is one bbolt file. A write returns once it is
-// committed; writes that wait at the same time share one transaction. A file
-// that cannot be trusted is put aside, never repaired and never fatal: the
-// servers know the allocations, what is lost is the way back to running tasks.
+// again finds its tasks. It is one append-only file of checksummed frames, the
+// newest of an allocation wins, rewritten when most of it is dead. A write
+// returns once it is durable; writes that wait at the same time share one sync.
+// Damage costs the records that it hit, never the others and never the agent.
 package localdb
 
 import (
@@ -11,12 +11,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime/debug"
+	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -25,16 +23,13 @@ const (
 	fileMode = 0o600
 	// lockWait is how long a file that another process holds is waited for: an
 	// agent that is being replaced may still be ending.
-	lockWait = 2 * time.Second
-	// maxGroup bounds the writes of one transaction, and with it how long the
-	// first of them waits.
+	lockWait  = 2 * time.Second
+	lockPause = 20 * time.Millisecond
+	// maxGroup bounds the writes of one sync, and with it how long the first of
+	// them waits.
 	maxGroup = 512
-)
-
-// The buckets, both by allocation id.
-var (
-	allocsBucket = []byte("allocs")
-	runsBucket   = []byte("runs")
+	// maxFile bounds what is read at the start.
+	maxFile = 4 << 30
 )
 
 // ErrClosed is the answer to a write after Close.
@@ -42,7 +37,17 @@ var ErrClosed = errors.New("the client's state is closed")
 
 // DB is the open file. Its methods may be called at the same time.
 type DB struct {
-	bolt   *bolt.DB
+	path    string
+	durable bool
+	lock    *os.File
+
+	mu   sync.Mutex // guards what follows
+	file *os.File
+	size int64            // of the file, all of it whole frames
+	live int64            // bytes of the frames in kept
+	next int64            // the size from which a rewrite is tried
+	kept map[string]entry // by allocation id
+
 	writes chan *write
 	stop   chan struct{} // closed by Close
 	ended  chan struct{} // closed when the writer has ended
@@ -50,112 +55,151 @@ type DB struct {
 	closed error
 }
 
+// entry is where an allocation's newest frames are.
+type entry struct{ alloc, run span }
+
+// span is the body of a frame in the file. The zero span is none.
+type span struct {
+	at    int64
+	bytes int
+	frame int64 // bytes of the whole frame
+}
+
 // Open opens the file at path and makes it when missing. With durable false a
-// commit does not wait for the disk: the file survives the end of the process,
-// not of the machine. A file whose content is damaged is renamed to
-// <path>.bad-<unix time>, a fresh one takes its place and warning says so. An
-// error means that there is no state at all: another process holds the file, or
-// the directory does not allow it.
+// write does not wait for the disk: the file survives the end of the process,
+// not of the machine. When content is damaged, the file is renamed to
+// <path>.bad-<unix time>, a fresh one with what could be read takes its place
+// and warning says what was lost. An error means that there is no state at all:
+// another process holds the file, or the directory does not allow it.
 func Open(path string, durable bool) (db *DB, warning string, err error) {
-	inner, err := openChecked(path, durable)
-	if damage := (*damagedError)(nil); errors.As(err, &damage) {
-		aside := fmt.Sprintf("%s.bad-%d", path, time.Now().Unix())
-		if err := os.Rename(path, aside); err != nil {
-			return nil, "", fmt.Errorf("the client's state %s is damaged (%w) and cannot be put aside: %w", path, damage, err)
-		}
-		warning = fmt.Sprintf("the client's state %s is damaged (%v): it was renamed to %s and the node begins without it; tasks that it ran are stopped, and started again where the servers still want them", path, damage, aside)
-		inner, err = openChecked(path, durable)
-	}
+	lock, err := takeLock(path)
 	if err != nil {
 		return nil, "", err
 	}
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
 	db = &DB{
-		bolt: inner, writes: make(chan *write, maxGroup),
+		path: path, durable: durable, lock: lock, kept: map[string]entry{}, next: rewriteFrom, writes: make(chan *write, maxGroup),
 		stop: make(chan struct{}), ended: make(chan struct{}),
+	}
+	damaged, err := db.load()
+	if err != nil {
+		return nil, "", err
+	}
+	if damaged != nil {
+		if warning, err = db.putAside(damaged); err != nil {
+			return nil, "", err
+		}
+	}
+	if db.file == nil {
+		if err := db.rewrite(); err != nil {
+			return nil, "", fmt.Errorf("cannot write the client's state %s: %w", path, err)
+		}
 	}
 	go db.writer()
 	return db, warning, nil
 }
 
-// damagedError says that the content of the file is at fault.
-type damagedError struct{ err error }
-
-func (e *damagedError) Error() string { return e.err.Error() }
-func (e *damagedError) Unwrap() error { return e.err }
-
-// openChecked opens the file and makes sure that it can be written.
-func openChecked(path string, durable bool) (*bolt.DB, error) {
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("the client's state %s is not a regular file (%s): move it away", path, info.Mode().Type())
-	} else if err == nil && info.Size() == 0 {
-		return nil, &damagedError{errors.New("the file is empty")}
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("cannot look at the client's state: %w", err)
-	}
-	db, err := openBolt(path, durable)
+// takeLock makes this process the only one with the file.
+func takeLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, fileMode)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot open the client's state: %w", err)
 	}
-	err = guard(func() error {
-		return db.Update(func(tx *bolt.Tx) error {
-			for _, name := range [][]byte{allocsBucket, runsBucket} {
-				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	})
-	if err == nil {
-		return db, nil
-	}
-	db.Close()
-	if damage := (*damagedError)(nil); errors.As(err, &damage) {
-		return nil, err
-	}
-	return nil, fmt.Errorf("cannot write the client's state %s: %w", path, err)
-}
-
-// guard runs what reads pages of the file. bbolt maps it and trusts what stands
-// there: it panics, or touches a page beyond the end of a truncated file, which
-// is a fault that would end the process. Either is a *damagedError here.
-func guard(use func() error) (err error) {
-	before := debug.SetPanicOnFault(true)
-	defer debug.SetPanicOnFault(before)
-	defer func() {
-		if p := recover(); p != nil {
-			err = &damagedError{fmt.Errorf("%v", p)}
+	for end := time.Now().Add(lockWait); ; time.Sleep(lockPause) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return f, nil
 		}
-	}()
-	return use()
+		if errors.Is(err, syscall.EWOULDBLOCK) && time.Now().After(end) {
+			err = errors.New("in use by another process: stop the other agent or give this one a data_dir of its own")
+		} else if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		f.Close()
+		return nil, fmt.Errorf("the client's state %s cannot be locked: %w", path, err)
+	}
 }
 
-// openBolt opens the file.
-func openBolt(path string, durable bool) (db *bolt.DB, err error) {
-	var file *os.File
-	err = guard(func() error {
-		db, err = bolt.Open(path, fileMode, &bolt.Options{
-			Timeout: lockWait, NoSync: !durable, NoGrowSync: !durable, FreelistType: bolt.FreelistMapType,
-			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
-				f, err := os.OpenFile(name, flag, mode)
-				file = f
-				return f, err
-			},
-		})
-		return err
-	})
-	if err != nil && file != nil {
-		file.Close() // a failed open of bbolt may have left it
-	}
+// load reads the file: db.file stays nil when there is none. damaged says what
+// of it cannot be believed; what can be is in db.kept either way.
+func (db *DB) load() (damaged error, err error) {
+	info, err := os.Lstat(db.path)
 	switch {
-	case err == nil:
-		return db, nil
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("the client's state %s is in use by another process: stop the other agent or give this one a data_dir of its own", path)
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("cannot open the client's state %s: %w", path, err)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("cannot look at the client's state: %w", err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("the client's state %s is not a regular file (%s): move it away", db.path, info.Mode().Type())
+	case info.Size() > maxFile:
+		return nil, fmt.Errorf("the client's state %s has %d bytes, more than the %d that are ever written: move it away", db.path, info.Size(), int64(maxFile))
 	}
-	return nil, &damagedError{err}
+	data, err := os.ReadFile(db.path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the client's state: %w", err)
+	}
+	file, err := os.OpenFile(db.path, os.O_RDWR, fileMode)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the client's state: %w", err)
+	}
+	db.file = file
+	// An allocation of which the newest record or run is damaged is left out: an
+	// older one would tell of a task that may be another by now.
+	type part struct {
+		key  string
+		kind kind
+	}
+	lost := map[part]bool{}
+	end, parts, err := scan(data, func(h head, body int64, good bool) {
+		if h.kind == kindDelete {
+			delete(lost, part{h.key, kindAlloc})
+			delete(lost, part{h.key, kindRun})
+		}
+		if lost[part{h.key, h.kind}] = !good; good {
+			db.note(h, body)
+		}
+	})
+	for p, bad := range lost {
+		if bad {
+			db.forget(p.key)
+		}
+	}
+	for key, e := range db.kept {
+		if e.alloc.frame == 0 { // the damage was in its head
+			db.forget(key)
+		}
+	}
+	if err != nil {
+		return err, nil
+	}
+	db.size = end
+	if len(parts) > 0 {
+		all := make([]error, 0, len(parts))
+		for _, p := range parts {
+			all = append(all, p)
+		}
+		return errors.Join(all...), nil
+	}
+	if end < int64(len(data)) {
+		if err := file.Truncate(end); err != nil {
+			return nil, fmt.Errorf("cannot cut the unfinished end off the client's state %s: %w", db.path, err)
+		}
+	}
+	return nil, nil
+}
+
+// putAside renames the damaged file and writes what was read of it to a new one.
+func (db *DB) putAside(damaged error) (warning string, err error) {
+	aside := fmt.Sprintf("%s.bad-%d", db.path, time.Now().UnixNano())
+	err = db.rewriteAfter(func() error { return os.Rename(db.path, aside) })
+	if err != nil {
+		return "", fmt.Errorf("the client's state %s is damaged (%w) and cannot be put aside: %w", db.path, damaged, err)
+	}
+	return fmt.Sprintf("the client's state %s is damaged (%v): it was renamed to %s and the node goes on with the %d allocations that could be read; other tasks that it ran are stopped, and started again where the servers still want them", db.path, damaged, aside, len(db.kept)), nil
 }
 
 // Close waits for the writes that have begun, closes the file and refuses
@@ -164,45 +208,66 @@ func (db *DB) Close() error {
 	db.once.Do(func() {
 		close(db.stop)
 		<-db.ended
-		db.closed = db.bolt.Close()
+		db.closed = errors.Join(db.file.Close(), db.lock.Close())
 	})
 	return db.closed
 }
 
 // PutAlloc keeps what the servers say of the allocation.
 func (db *DB) PutAlloc(alloc *structs.Allocation) error {
-	data, err := encode(alloc)
+	body, err := encode(alloc)
 	if err != nil {
 		return fmt.Errorf("cannot keep allocation %s: %w", alloc.ID, err)
 	}
-	return db.do(func(tx *bolt.Tx) error {
-		return tx.Bucket(allocsBucket).Put([]byte(alloc.ID), data)
-	})
+	return db.do(kindAlloc, alloc.ID, body)
 }
 
 // PutRun keeps how far the allocation's run is. A run of an allocation that is
 // not kept (any more) is dropped without an error: its last words may come
 // after Delete.
 func (db *DB) PutRun(allocID string, run *Run) error {
-	data, err := encode(run)
+	body, err := encode(run)
 	if err != nil {
 		return fmt.Errorf("cannot keep the run of allocation %s: %w", allocID, err)
 	}
-	key := []byte(allocID)
-	return db.do(func(tx *bolt.Tx) error {
-		if tx.Bucket(allocsBucket).Get(key) == nil {
-			return nil
-		}
-		return tx.Bucket(runsBucket).Put(key, data)
-	})
+	return db.do(kindRun, allocID, body)
 }
 
 // Delete forgets the allocation and its run; an unknown one is no error.
-func (db *DB) Delete(allocID string) error {
-	return db.do(func(tx *bolt.Tx) error {
-		if err := tx.Bucket(runsBucket).Delete([]byte(allocID)); err != nil {
-			return err
-		}
-		return tx.Bucket(allocsBucket).Delete([]byte(allocID))
-	})
+func (db *DB) Delete(allocID string) error { return db.do(kindDelete, allocID, nil) }
+
+// note takes a frame of the file into account; the caller holds mu or is the
+// only one with db.
+func (db *DB) note(h head, body int64) {
+	e := db.kept[h.key]
+	now := span{at: body, bytes: h.body, frame: h.size()}
+	switch h.kind {
+	case kindAlloc:
+		db.live += now.frame - e.alloc.frame
+		e.alloc = now
+	case kindRun:
+		db.live += now.frame - e.run.frame
+		e.run = now
+	case kindDelete:
+		db.forget(h.key)
+		return
+	}
+	db.kept[h.key] = e
+}
+
+// forget takes an allocation out; the caller holds mu or is the only one with db.
+func (db *DB) forget(key string) {
+	e := db.kept[key]
+	db.live -= e.alloc.frame + e.run.frame
+	delete(db.kept, key)
+}
+
+// syncDir makes a rename in the folder of path durable.
+func syncDir(path string) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
 }

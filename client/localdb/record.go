@@ -1,13 +1,11 @@
 package localdb
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
-
-	bolt "go.etcd.io/bbolt"
+	"maps"
+	"slices"
 
 	"github.com/nomadlite/nomadlite/plugins/driver"
 	"github.com/nomadlite/nomadlite/structs"
@@ -73,76 +71,50 @@ func (t *Task) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// A value is the format's number, the CRC-32C of the rest, and JSON.
-const (
-	formatJSON   = 1
-	valueHeader  = 5
-	valueSumFrom = 1
-)
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-func encode(v any) ([]byte, error) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	data := make([]byte, valueHeader, valueHeader+len(body))
-	data[0] = formatJSON
-	binary.BigEndian.PutUint32(data[valueSumFrom:], crc32.Checksum(body, castagnoli))
-	return append(data, body...), nil
-}
-
-func decode(data []byte, v any) error {
-	if len(data) < valueHeader || data[0] != formatJSON {
-		return fmt.Errorf("its %d bytes are not of format %d", len(data), formatJSON)
-	}
-	body := data[valueHeader:]
-	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(data[valueSumFrom:]) {
-		return errors.New("its checksum is wrong")
-	}
-	return json.Unmarshal(body, v)
-}
+// encode is the body of a frame: JSON.
+func encode(v any) ([]byte, error) { return json.Marshal(v) }
 
 // Records are all allocations, ordered by id. Those that cannot be read are
 // left out and named in the error, which comes with the others.
 func (db *DB) Records() ([]Record, error) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
 	var records []Record
 	var problems []error
-	err := guard(func() error {
-		return db.bolt.View(func(tx *bolt.Tx) error {
-			runs := tx.Bucket(runsBucket)
-			return tx.Bucket(allocsBucket).ForEach(func(key, value []byte) error {
-				r, err := record(string(key), value, runs.Get(key))
-				if err != nil {
-					problems = append(problems, err)
-				} else {
-					records = append(records, r)
-				}
-				return nil
-			})
-		})
-	})
-	if damage := (*damagedError)(nil); errors.As(err, &damage) {
-		return records, fmt.Errorf("the client's state %s is damaged: %w", db.bolt.Path(), err)
+	for _, id := range slices.Sorted(maps.Keys(db.kept)) {
+		r, err := db.record(id)
+		if err != nil {
+			problems = append(problems, err)
+		} else {
+			records = append(records, r)
+		}
 	}
-	return records, errors.Join(append(problems, err)...)
+	return records, errors.Join(problems...)
 }
 
-func record(id string, alloc, run []byte) (Record, error) {
-	r := Record{Alloc: &structs.Allocation{}}
-	if err := decode(alloc, r.Alloc); err != nil {
+func (db *DB) record(id string) (Record, error) {
+	r, e := Record{Alloc: &structs.Allocation{}}, db.kept[id]
+	if err := db.decode(e.alloc, r.Alloc); err != nil {
 		return r, fmt.Errorf("the kept allocation %s cannot be read: %w", id, err)
 	}
 	if r.Alloc.ID != id || r.Alloc.Job == nil {
 		return r, fmt.Errorf("the kept allocation %s is not whole: its id is %q, its job is missing: %t", id, r.Alloc.ID, r.Alloc.Job == nil)
 	}
-	if run == nil {
+	if e.run.frame == 0 {
 		return r, nil
 	}
 	r.Run = &Run{}
-	if err := decode(run, r.Run); err != nil {
+	if err := db.decode(e.run, r.Run); err != nil {
 		return r, fmt.Errorf("the kept run of allocation %s cannot be read: %w", id, err)
 	}
 	return r, nil
+}
+
+// decode reads a body that was whole when the file was opened.
+func (db *DB) decode(s span, v any) error {
+	body := make([]byte, s.bytes)
+	if _, err := db.file.ReadAt(body, s.at); err != nil {
+		return err
+	}
+	return json.Unmarshal(body, v)
 }
