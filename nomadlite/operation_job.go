@@ -271,6 +271,11 @@ func (s *Server) ScaleJob(ctx context.Context, ns, id string, req *api.ScalingRe
 	if err != nil {
 		return nil, err
 	}
+	scaled := job.Copy()
+	scaled.LookupGroup(group).Count = structs.Ptr(int(*req.Count))
+	if err := fsm.CheckWhole(scaled); err != nil {
+		return nil, err
+	}
 	now := time.Now().UnixNano()
 	cmd := &state.JobScale{Namespace: ns, JobID: id, Group: group, Count: int(*req.Count), EnforceIndex: req.JobModifyIndex != 0, JobModifyIndex: req.JobModifyIndex, Now: now}
 	if !isParent(job) {

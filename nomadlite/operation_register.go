@@ -31,6 +31,9 @@ func (s *Server) CheckJob(job *structs.Job) (warnings []string, err error) {
 	}
 	job.Canonicalize()
 	job.ImplyConstraints()
+	if err := fsm.CheckWhole(job); err != nil {
+		return nil, err
+	}
 	return job.Validate(Checks(s.cfg.JobMaxPriority, s.cfg.JobMaxCount))
 }
 

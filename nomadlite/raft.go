@@ -158,17 +158,22 @@ func (g *guardedStore) IsMonotonic() bool {
 }
 
 // apply commits a command and returns what its verb returned and the index of
-// its entry. It waits for a leader at most leaderHold; the error says so when
-// there is none.
+// its entry, the last one of a list that needs several. It waits for a leader
+// at most leaderHold; the error says so when there is none.
 func (s *Server) apply(ctx context.Context, t fsm.Type, payload any) (value any, index uint64, err error) {
-	data, err := fsm.Encode(t, payload)
+	entries, err := fsm.EncodeAll(t, payload)
 	if err != nil {
 		return nil, 0, err
 	}
 	if err := s.awaitLeader(ctx); err != nil {
 		return nil, 0, err
 	}
-	return s.commit(data)
+	for _, data := range entries {
+		if value, index, err = s.commit(data); err != nil {
+			return nil, 0, err
+		}
+	}
+	return value, index, nil
 }
 
 // commit writes an entry without waiting for leadership to be established.

@@ -47,13 +47,14 @@ const (
 type command struct {
 	name   string
 	schema uint8 // the newest schema of the payload that this build reads
+	limit  int   // of the encoded payload, in bytes
 	encode func(payload any) ([]byte, error)
 	apply  func(t *state.Txn, payload []byte) (any, error)
 }
 
 var commands = map[Type]command{
 	Epoch:                 done("Epoch", (*state.Txn).Epoch),
-	JobRegister:           result("JobRegister", (*state.Txn).RegisterJob),
+	JobRegister:           withJob(result("JobRegister", (*state.Txn).RegisterJob)),
 	JobDeregister:         result("JobDeregister", (*state.Txn).DeregisterJob),
 	JobScale:              result("JobScale", (*state.Txn).ScaleJob),
 	JobStability:          result("JobStability", (*state.Txn).SetJobStability),
@@ -69,9 +70,9 @@ var commands = map[Type]command{
 	NodeDrain:             done("NodeDrain", (*state.Txn).UpdateNodeDrain),
 	NodeDelete:            done("NodeDelete", (*state.Txn).DeleteNodes),
 	DeploymentUpsert:      done("DeploymentUpsert", (*state.Txn).UpsertDeployment),
-	DeploymentStatus:      done("DeploymentStatus", (*state.Txn).UpdateDeploymentStatus),
+	DeploymentStatus:      withJob(done("DeploymentStatus", (*state.Txn).UpdateDeploymentStatus)),
 	DeploymentPromote:     done("DeploymentPromote", (*state.Txn).PromoteDeployment),
-	DeploymentAllocHealth: done("DeploymentAllocHealth", (*state.Txn).SetDeploymentAllocHealth),
+	DeploymentAllocHealth: withJob(done("DeploymentAllocHealth", (*state.Txn).SetDeploymentAllocHealth)),
 	Collect:               done("Collect", (*state.Txn).Collect),
 	SchedulerConfig:       done("SchedulerConfig", (*state.Txn).SetSchedulerConfig),
 	PeriodicLaunch:        done("PeriodicLaunch", (*state.Txn).RecordPeriodicLaunch),
@@ -89,6 +90,7 @@ func result[P, R any](name string, verb func(*state.Txn, *P) (R, error)) command
 	return command{
 		name:   name,
 		schema: 1,
+		limit:  MaxEntry,
 		encode: func(payload any) ([]byte, error) {
 			p, ok := payload.(*P)
 			if !ok || p == nil {
@@ -106,6 +108,12 @@ func result[P, R any](name string, verb func(*state.Txn, *P) (R, error)) command
 	}
 }
 
+// withJob gives a row the room that a job and its source need.
+func withJob(c command) command {
+	c.limit = MaxJobEntry
+	return c
+}
+
 // done makes a row from a verb that only succeeds or fails.
 func done[P any](name string, verb func(*state.Txn, *P) error) command {
 	return result(name, func(t *state.Txn, p *P) (any, error) { return nil, verb(t, p) })
@@ -116,6 +124,7 @@ func plan(name string) command {
 	return command{
 		name:   name,
 		schema: 1,
+		limit:  MaxEntry,
 		encode: func(payload any) ([]byte, error) {
 			p, ok := payload.(*structs.Plan)
 			if !ok || p == nil {

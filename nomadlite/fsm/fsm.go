@@ -22,11 +22,9 @@ const headerLen = 8
 // flagIgnorable marks a command that a server without it may skip.
 const flagIgnorable = 1
 
-// MaxEntry bounds an encoded command; Raft would refuse much more late.
-const MaxEntry = 4 << 20
-
-// CorruptError is an entry that this server cannot read. The server stops:
-// applying what comes after it would split the state.
+// CorruptError is an entry that this server cannot read, or whose applier
+// panicked. The server stops: applying what comes after it would split the
+// state.
 type CorruptError struct {
 	Index   uint64
 	Command string // name or number of the command, "" when the header is broken
@@ -56,8 +54,8 @@ func Encode(t Type, payload any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(body) > MaxEntry {
-		return nil, structs.Errorf(structs.TooLarge, "cannot encode %s: %d bytes, the limit of an entry is %d; split it", c.name, len(body), MaxEntry)
+	if len(body) > c.limit {
+		return nil, structs.Errorf(structs.TooLarge, "cannot write %s to the log: it takes %d bytes, the limit is %d", subject(c.name, payload), len(body), c.limit)
 	}
 	return entry(t, c.schema, 0, body), nil
 }
@@ -126,14 +124,14 @@ func (f *FSM) apply(index uint64, data []byte) (value any, err error) {
 		return nil, nil
 	}
 	txn := f.store.Begin(index)
-	// An applier is a function of state and entry, so it panics on every server
-	// or on none: dropping the entry everywhere is safe, and dying of it at each
-	// restart is not.
+	// A panic may have come from this server's memory alone, or from a build
+	// that the others do not run. Going on without the entry would split the
+	// state, so this server goes on no more.
 	defer func() {
 		if p := recover(); p != nil {
 			txn.Abort()
-			f.log.Error("a command panicked and was dropped", "index", index, "command", name(t), "panic", p, "stack", string(debug.Stack()))
-			value, err = nil, structs.Errorf(structs.Internal, "cannot apply %s at index %d: internal error, see the server's log", name(t), index)
+			f.log.Error("a command panicked", "index", index, "command", name(t), "panic", p, "stack", string(debug.Stack()))
+			value, err = nil, &CorruptError{Command: name(t), Err: fmt.Errorf("its applier panicked: %v", p)}
 		}
 	}()
 	value, err = commands[t].apply(txn, body)
@@ -189,8 +187,13 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	return results
 }
 
-// Snapshot implements raft.FSM: the state goes on while it is persisted.
+// Snapshot implements raft.FSM: the state goes on while it is persisted. Once
+// halted there are none: Raft would take the entries that were not applied for
+// part of it.
 func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
+	if f.halted.Load() {
+		return nil, structs.Errorf(structs.Unavailable, "cannot take a snapshot: this server has stopped applying")
+	}
 	return &snapshot{f.store.Snapshot()}, nil
 }
 

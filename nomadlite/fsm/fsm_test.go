@@ -146,6 +146,40 @@ func TestUnknownCommand(t *testing.T) {
 	}
 }
 
+// TestPanicHalts: an applier that panics halts the server with index and type
+// of the entry. The state stays as it was, nothing later is applied, and there
+// is no snapshot that would count the entry as applied.
+func TestPanicHalts(t *testing.T) {
+	const boom Type = 60000
+	commands[boom] = command{name: "Boom", schema: 1, apply: func(x *state.Txn, _ []byte) (any, error) {
+		if err := x.Epoch(&state.Epoch{Term: 7}); err != nil {
+			return nil, err
+		}
+		panic("planted")
+	}}
+	defer delete(commands, boom)
+	var at uint64
+	var why error
+	s := newServer(t, func(index uint64, err error) { at, why = index, err })
+	s.apply(Epoch, &state.Epoch{Term: 1})
+	var corrupt *CorruptError
+	if r := s.raw(entry(boom, 1, 0, nil)); !errors.As(r.Err, &corrupt) || at != 2 {
+		t.Fatalf("halted at %d with %v", at, r.Err)
+	}
+	for _, part := range []string{"entry 2", "Boom", "planted"} {
+		if !strings.Contains(why.Error(), part) {
+			t.Errorf("%q does not name %q", why, part)
+		}
+	}
+	b, _ := Encode(Epoch, &state.Epoch{Term: 9})
+	if r := s.raw(b); r.Err == nil || s.store.Snapshot().Epoch() != 1 {
+		t.Errorf("after the halt the state has term %d", s.store.Snapshot().Epoch())
+	}
+	if _, err := s.fsm.Snapshot(); err == nil {
+		t.Error("a halted server took a snapshot")
+	}
+}
+
 // TestBrokenEntries: what cannot be read halts and changes nothing.
 func TestBrokenEntries(t *testing.T) {
 	good, err := Encode(Epoch, &state.Epoch{Term: 5})
@@ -200,8 +234,87 @@ func TestEncodeRefuses(t *testing.T) {
 			t.Errorf("%s was encoded", name)
 		}
 	}
-	if _, err := Encode(JobRegister, &state.JobRegister{Submission: &structs.JobSubmission{Source: strings.Repeat("x", MaxEntry)}}); structs.KindOf(err) != structs.TooLarge {
-		t.Errorf("oversized entry: %v", err)
+}
+
+// TestEntriesAreBounded_B84: what is too long for an entry is refused by name
+// and limit, or cut when it is a list.
+func TestEntriesAreBounded_B84(t *testing.T) {
+	large := func(what string, err error, parts ...string) {
+		t.Helper()
+		if structs.KindOf(err) != structs.TooLarge {
+			t.Fatalf("%s: %v", what, err)
+		}
+		for _, part := range parts {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%s: %q does not say %q", what, err, part)
+			}
+		}
+	}
+	long := strings.Repeat("x", MaxJobEntry)
+	_, err := Encode(JobRegister, &state.JobRegister{Job: fullJob("web"), Submission: &structs.JobSubmission{Source: long}})
+	large("a job", err, `job "web"`, fmt.Sprint(MaxJobEntry))
+	_, err = Encode(NodeRegister, &state.NodeRegister{Node: &structs.Node{ID: "n1", Name: long}})
+	large("a node", err, "node n1", fmt.Sprint(MaxEntry))
+	many := &structs.Plan{JobID: "web", Groups: []*structs.PlanGroup{{Placements: make([]structs.Placement, MaxPlacements+1)}}}
+	_, err = Encode(PlanApply, many)
+	large("placements", err, `job "web"`, fmt.Sprint(MaxPlacements))
+	many.AllAtOnce = true
+	if _, err := Encode(PlanApply, many); err != nil {
+		t.Errorf("a plan of all or nothing: %v", err)
+	}
+	stops := &structs.Plan{JobID: "web"}
+	for i := range 20_000 {
+		stops.Stops = append(stops.Stops, structs.AllocStop{AllocID: fmt.Sprintf("00000000-0000-0000-0000-%012x", i)})
+	}
+	_, err = Encode(PlanApply, stops)
+	large("stops", err, `job "web"`, fmt.Sprint(MaxPlan))
+
+	updates := &state.AllocUpdate{NodeID: "n1", Evals: []*structs.Evaluation{{ID: "e"}}}
+	for i := range 3000 {
+		updates.Updates = append(updates.Updates, &structs.AllocUpdate{AllocID: fmt.Sprint(i), ClientDescription: strings.Repeat("d", 1000)})
+	}
+	entries, err := EncodeAll(AllocUpdate, updates)
+	if err != nil || len(entries) < 3 {
+		t.Fatalf("a list of updates: %d entries, %v", len(entries), err)
+	}
+	next := 0
+	for i, e := range entries {
+		_, body, _, err := open(e)
+		c := new(state.AllocUpdate)
+		if err != nil || len(body) > MaxEntry || state.Decode(body, c) != nil || (len(c.Evals) > 0) != (i == len(entries)-1) {
+			t.Fatalf("entry %d of %d: %d bytes, %d evaluations, %v", i, len(entries), len(body), len(c.Evals), err)
+		}
+		for _, u := range c.Updates {
+			if u.AllocID != fmt.Sprint(next) {
+				t.Fatalf("update %s comes at %d", u.AllocID, next)
+			}
+			next++
+		}
+	}
+	if next != len(updates.Updates) {
+		t.Errorf("%d of %d updates were encoded", next, len(updates.Updates))
+	}
+	_, err = EncodeAll(AllocUpdate, &state.AllocUpdate{Updates: []*structs.AllocUpdate{{ClientDescription: strings.Repeat("d", MaxEntry)}}})
+	large("one update", err)
+}
+
+func TestAllAtOnceIsBounded(t *testing.T) {
+	job := fullJob("web")
+	job.TaskGroups[0].Count = structs.Ptr(30_000)
+	if err := CheckWhole(job); err != nil {
+		t.Errorf("a job that may be placed in parts: %v", err)
+	}
+	job.AllAtOnce = true
+	if err := CheckWhole(job); structs.KindOf(err) != structs.Invalid || !strings.Contains(err.Error(), fmt.Sprint(MaxEntry)) {
+		t.Errorf("too many allocations: %v", err)
+	}
+	job.TaskGroups[0].Count = structs.Ptr(MaxEntry / placementBytes)
+	if err := CheckWhole(job); err != nil {
+		t.Errorf("as many as fit: %v", err)
+	}
+	job.TaskGroups[0].Networks = []*structs.NetworkResource{{DynamicPorts: []structs.Port{{Label: "http"}}}}
+	if err := CheckWhole(job); err == nil {
+		t.Error("ports take no room")
 	}
 }
 
@@ -217,7 +330,7 @@ func FuzzApply(f *testing.F) {
 		s := newServer(t, func(uint64, error) {})
 		s.fsm.ApplyBatch(seed.log)
 		r := s.fsm.Apply(&raft.Log{Index: 100, Type: raft.LogCommand, Data: data}).(Result)
-		if r.Err != nil && strings.Contains(r.Err.Error(), "internal error") {
+		if r.Err != nil && strings.Contains(r.Err.Error(), "panicked") {
 			t.Fatal(r.Err)
 		}
 		var out bytes.Buffer

@@ -17,8 +17,8 @@ func encodePlan(p *structs.Plan) ([]byte, error) {
 	for _, g := range p.Groups {
 		total += len(g.Placements)
 	}
-	if total > maxPlacements {
-		return nil, structs.Errorf(structs.TooLarge, "cannot encode a plan of job %q: %d placements, the limit is %d; split it", p.JobID, total, maxPlacements)
+	if !p.AllAtOnce && total > MaxPlacements || total > maxPlacements {
+		return nil, structs.Errorf(structs.TooLarge, "cannot write the plan of job %q to the log: it has %d placements, the limit is %d", p.JobID, total, MaxPlacements)
 	}
 	w := &writer{}
 	w.number(p.Epoch)
@@ -42,6 +42,9 @@ func encodePlan(p *structs.Plan) ([]byte, error) {
 		w.id(u.AllocID)
 		w.text(u.Group)
 		w.number(uint64(u.NameIndex))
+	}
+	if !p.AllAtOnce && len(w.b) > MaxPlan {
+		return nil, structs.Errorf(structs.TooLarge, "cannot write the plan of job %q to the log: its lists take %d bytes, the limit is %d", p.JobID, len(w.b), MaxPlan)
 	}
 	w.noun(p.Deployment)
 	w.noun(p.DeploymentUpdates)

@@ -13,11 +13,14 @@ type planCheck struct {
 	t    *Txn
 	p    *structs.Plan
 	spec *structs.Job // the version that placements run, nil in plans that only stop
+	// group is the one of spec whose placements are being checked.
+	group *structs.TaskGroup
 
 	// leaving are the rows that the plan stops, by number.
 	leaving  map[uint64]bool
 	nodes    map[uint32]*nodeCheck
 	names    map[nameKey]bool
+	canaries map[canaryKey]bool
 	replaced map[uint64]bool // rows that have got a successor in this plan
 	evicted  map[uint64]bool
 
@@ -40,6 +43,9 @@ func (c *planCheck) whole() string {
 	if reason := c.deployments(); reason != "" {
 		return reason
 	}
+	if reason := c.outcome(); reason != "" {
+		return reason
+	}
 	c.leaving = make(map[uint64]bool, len(p.Stops))
 	c.nodes = make(map[uint32]*nodeCheck, min(c.size(), int(t.allocs().NodeCount())))
 	for i := range p.Stops {
@@ -50,6 +56,9 @@ func (c *planCheck) whole() string {
 		}
 		if c.leaving[r.Number] {
 			return fmt.Sprintf("the plan stops allocation %s twice", s.AllocID)
+		}
+		if !c.ofJob(&r) {
+			return fmt.Sprintf("allocation %s, which the plan stops, is of another job", s.AllocID)
 		}
 		c.leaving[r.Number] = true
 		if r.Live() {
@@ -94,17 +103,56 @@ func (c *planCheck) job() string {
 	return ""
 }
 
-// deployments checks that the deployments that the plan places in are active.
+// ofJob reports whether an allocation is of the plan's job, this one or an
+// earlier one of that name.
+func (c *planCheck) ofJob(r *alloctable.Row) bool {
+	job := c.t.allocs().BatchOf(r).Job
+	return job.ID == c.p.JobID && job.Namespace == c.p.Namespace
+}
+
+// outcome checks that the plan settles and makes evaluations of its job alone.
+func (c *planCheck) outcome() string {
+	p := c.p
+	if p.Eval != nil && p.Eval.ID != p.EvalID {
+		return fmt.Sprintf("the plan of evaluation %s has the outcome of %s", p.EvalID, p.Eval.ID)
+	}
+	for _, e := range append([]*structs.Evaluation{p.Eval}, p.NewEvals...) {
+		if e != nil && (e.Namespace != p.Namespace || e.JobID != p.JobID) {
+			return fmt.Sprintf("evaluation %s in the plan is of job %q, the plan of %q", e.ID, e.JobID, p.JobID)
+		}
+	}
+	return ""
+}
+
+// deployments checks that the deployments that the plan places in are active
+// ones of its job, and that those which it changes are of it.
 func (c *planCheck) deployments() string {
-	if d := c.p.Deployment; d != nil && d.ID == "" {
-		return "the plan's deployment has no id"
+	foreign := func(d *structs.Deployment) bool {
+		return d != nil && (d.JobID != c.p.JobID || d.Namespace != c.p.Namespace)
+	}
+	if d := c.p.Deployment; d != nil {
+		if d.ID == "" {
+			return "the plan's deployment has no id"
+		}
+		if foreign(d) || foreign(deployments.get(c.t.root, d.ID)) {
+			return fmt.Sprintf("deployment %s is of another job", d.ID)
+		}
+	}
+	for _, u := range c.p.DeploymentUpdates {
+		if foreign(deployments.get(c.t.root, u.DeploymentID)) {
+			return fmt.Sprintf("deployment %s, which the plan ends, is of another job", u.DeploymentID)
+		}
 	}
 	check := func(id string) string {
 		if id == "" || c.p.Deployment != nil && c.p.Deployment.ID == id {
 			return ""
 		}
-		if d := deployments.get(c.t.root, id); d == nil || !d.Active() {
+		d := deployments.get(c.t.root, id)
+		switch {
+		case d == nil || !d.Active():
 			return fmt.Sprintf("deployment %s is not active", id)
+		case foreign(d):
+			return fmt.Sprintf("deployment %s is of another job", id)
 		}
 		return ""
 	}
@@ -130,6 +178,9 @@ func (c *planCheck) inPlace() string {
 		if !ok {
 			return fmt.Sprintf("allocation %s, which the plan updates, does not exist", u.AllocID)
 		}
+		if !c.ofJob(&r) {
+			return fmt.Sprintf("allocation %s, which the plan updates, is of another job", u.AllocID)
+		}
 		if u.Resources == nil || !r.Live() || c.leaving[r.Number] {
 			continue
 		}
@@ -150,7 +201,7 @@ func (c *planCheck) placements() {
 	c.evicted = make(map[uint64]bool)
 	c.accepted = make([][]bool, len(c.p.Groups))
 	if c.placesAny() {
-		c.names = c.liveNames()
+		c.liveNames()
 	}
 	preemptions := c.preemptions()
 	for gi, g := range c.p.Groups {
@@ -159,14 +210,16 @@ func (c *planCheck) placements() {
 			continue // there may be no job to look into
 		}
 		ask := alloctable.Ask(g.Resources)
-		known := false
+		c.group = nil
 		for _, sg := range c.spec.TaskGroups {
-			known = known || sg != nil && sg.Name == g.Group
+			if sg != nil && sg.Name == g.Group {
+				c.group = sg
+			}
 		}
 		for pi := range g.Placements {
 			pl := &g.Placements[pi]
 			reason := ""
-			if known {
+			if c.group != nil {
 				reason = c.placement(g, pl, ask, preemptions[nameKey{g.Group, pl.NameIndex, 0}])
 			} else {
 				reason = fmt.Sprintf("version %d of job %q has no group %q", c.spec.Version, c.spec.ID, g.Group)
@@ -190,8 +243,12 @@ func (c *planCheck) placement(g *structs.PlanGroup, pl *structs.Placement, ask a
 	if !n.node.Ready() {
 		return fmt.Sprintf("node %s is %s and %s", n.node.ID, n.node.Status, n.node.SchedulingEligibility)
 	}
+	if reason := c.volumes(n.node); reason != "" {
+		return reason
+	}
 	name := c.nameKey(g.Group, pl.NameIndex, pl.Node)
-	if !pl.Canary && c.names[name] {
+	canary := canaryKey{name, g.DeploymentID}
+	if c.names[name] && !pl.Canary || c.canaries[canary] && pl.Canary {
 		return fmt.Sprintf("%s has a live allocation", structs.AllocName(c.p.JobID, g.Group, uint(pl.NameIndex)))
 	}
 	prev, reason := c.previous(pl)
@@ -212,7 +269,9 @@ func (c *planCheck) placement(g *structs.PlanGroup, pl *structs.Placement, ask a
 		return reason
 	}
 	n.take(ask)
-	if !pl.Canary {
+	if pl.Canary {
+		c.canaries[canary] = true
+	} else {
 		c.names[name] = true
 	}
 	if prev != nil {
@@ -235,8 +294,7 @@ func (c *planCheck) previous(pl *structs.Placement) (*alloctable.Row, string) {
 	if !ok {
 		return nil, fmt.Sprintf("allocation %s, which it replaces, does not exist", pl.PreviousAlloc)
 	}
-	b := c.t.allocs().BatchOf(&r)
-	if b.Job.ID != c.p.JobID || b.Job.Namespace != c.p.Namespace {
+	if !c.ofJob(&r) {
 		return nil, fmt.Sprintf("allocation %s, which it replaces, is of another job", pl.PreviousAlloc)
 	}
 	if r.Rare().Next != 0 || c.replaced[r.Number] {
@@ -305,21 +363,46 @@ func (c *planCheck) nameKey(group string, index, node uint32) nameKey {
 	return nameKey{group, index, 0}
 }
 
+// canaryKey is the name of a canary: it may be that of an allocation that the
+// deployment replaces, not that of another canary of the same deployment.
+type canaryKey struct {
+	nameKey
+	deployment string
+}
+
 // liveNames collects the names that cannot be placed again: of allocations
-// that run or will, are not canaries, are not out of reach, and do not leave by
-// this plan.
-func (c *planCheck) liveNames() map[nameKey]bool {
-	names := make(map[nameKey]bool, c.size())
+// that run or will, are not out of reach, and do not leave by this plan.
+func (c *planCheck) liveNames() {
+	c.names = make(map[nameKey]bool, c.size())
+	c.canaries = make(map[canaryKey]bool)
 	for r := range c.t.allocs().ByJob(c.p.Namespace, c.p.JobID) {
 		if !r.Live() || r.Client == ClientUnknown || c.leaving[r.Number] {
 			continue
 		}
+		name := c.nameKey(c.t.allocs().MadeBy(&r).Group, r.NameIndex, r.Node)
 		if x := r.Rare(); x.Deployment != nil && x.Deployment.Canary {
+			c.canaries[canaryKey{name, c.t.allocs().BatchOf(&r).DeploymentID}] = true
 			continue
 		}
-		names[c.nameKey(c.t.allocs().MadeBy(&r).Group, r.NameIndex, r.Node)] = true
+		c.names[name] = true
 	}
-	return names
+}
+
+// volumes checks that a node has the host volumes that the group mounts.
+func (c *planCheck) volumes(n *structs.Node) string {
+	for _, name := range sortedKeys(c.group.Volumes) {
+		v := c.group.Volumes[name]
+		if v == nil || v.Type != "host" {
+			continue
+		}
+		switch have := n.HostVolumes[v.Source]; {
+		case have == nil:
+			return fmt.Sprintf("node %s has no host volume %q", n.ID, v.Source)
+		case have.ReadOnly && !v.ReadOnly:
+			return fmt.Sprintf("host volume %q of node %s is read-only", v.Source, n.ID)
+		}
+	}
+	return ""
 }
 
 func (c *planCheck) node(num uint32) *nodeCheck {

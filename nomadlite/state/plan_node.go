@@ -220,8 +220,11 @@ func (c *planCheck) holdings(num uint32, n *structs.Node) *holdings {
 			h.reserved[p] = true
 		}
 	}
+	// A node that was out of reach may still run what was given up as lost,
+	// until it has told what it runs.
+	away := n.LastMissedHeartbeatIndex > n.LastAllocUpdateIndex
 	for r := range c.t.allocs().ByNode(num) {
-		if r.ClientTerminal() || !r.Special() {
+		if !r.Special() || r.ClientTerminal() && !(away && r.Client == ClientLost) {
 			continue
 		}
 		h.add(demand(r.Rare().Extra, nil), r.Number+1)

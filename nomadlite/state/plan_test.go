@@ -33,6 +33,29 @@ func placed(t *testing.T) (*world, []string) {
 	return w, r.AllocIDs[0]
 }
 
+// mounting is a job "mounts" with a host volume.
+func mounting(source string, readOnly bool) *structs.Job {
+	job := testJob("mounts", 1)
+	job.TaskGroups[0].Volumes = map[string]*structs.VolumeRequest{"v": {Name: "v", Type: "host", Source: source, ReadOnly: readOnly}}
+	return job
+}
+
+// offer gives a node a host volume.
+func offer(w *world, i int, name string, readOnly bool) {
+	n := *w.s.Snapshot().Node(nodeID(i))
+	n.HostVolumes = map[string]*structs.HostVolumeInfo{name: {Path: "/data", ReadOnly: readOnly}}
+	must(w, (*Txn).RegisterNode, &NodeRegister{Node: &n})
+}
+
+// lose takes an allocation of node 0 for lost, and lets the node come back.
+func lose(w *world, id string) {
+	must(w, (*Txn).UpdateNodeStatus, &NodeStatus{NodeID: nodeID(0), Status: structs.NodeStatusDown})
+	p := w.plan("web", "e1")
+	p.Stops = []structs.AllocStop{{AllocID: id, DesiredStatus: structs.AllocDesiredStatusStop, ClientStatus: structs.AllocClientStatusLost}}
+	w.apply(p)
+	must(w, (*Txn).UpdateNodeStatus, &NodeStatus{NodeID: nodeID(0), Status: structs.NodeStatusReady})
+}
+
 func TestPlanRefusals(t *testing.T) {
 	stop := func(id string) structs.AllocStop {
 		return structs.AllocStop{AllocID: id, DesiredStatus: structs.AllocDesiredStatusStop}
@@ -91,6 +114,76 @@ func TestPlanRefusals(t *testing.T) {
 			p := at(1, 0)
 			p.Canary = true
 			return w.plan("web", "e", p)
+		}, ""},
+		{"canary of a live canary's name", func(w *world, ids []string) *structs.Plan {
+			p, q := at(1, 0), at(0, 0)
+			p.Canary, q.Canary = true, true
+			return w.plan("web", "e", p, q)
+		}, "web.web[0] has a live"},
+		{"stop of another job's", func(w *world, ids []string) *structs.Plan {
+			w.register(testJob("other", 1), nil)
+			p := w.plan("other", "e")
+			p.Stops = []structs.AllocStop{stop(ids[0])}
+			return p
+		}, "is of another job"},
+		{"in-place change of another job's", func(w *world, ids []string) *structs.Plan {
+			w.register(testJob("other", 1), nil)
+			p := w.plan("other", "e")
+			p.InPlace = []structs.AllocInPlace{{AllocID: ids[0]}}
+			return p
+		}, "is of another job"},
+		{"previous is another job's", func(w *world, ids []string) *structs.Plan {
+			w.register(testJob("other", 1), nil)
+			p := at(1, 0)
+			p.PreviousAlloc = ids[0]
+			return w.plan("other", "e", p)
+		}, "is of another job"},
+		{"another job's deployment", func(w *world, ids []string) *structs.Plan {
+			w.register(testJob("other", 1), nil)
+			must(w, (*Txn).UpsertDeployment, &DeploymentUpsert{Deployment: &structs.Deployment{ID: "d", Namespace: "default", JobID: "web", Status: structs.DeploymentStatusRunning}})
+			p := w.plan("other", "e", at(1, 0))
+			p.Groups[0].DeploymentID = "d"
+			return p
+		}, "deployment d is of another job"},
+		{"end of another job's deployment", func(w *world, ids []string) *structs.Plan {
+			w.register(testJob("other", 1), nil)
+			must(w, (*Txn).UpsertDeployment, &DeploymentUpsert{Deployment: &structs.Deployment{ID: "d", Namespace: "default", JobID: "web", Status: structs.DeploymentStatusRunning}})
+			p := w.plan("other", "e")
+			p.DeploymentUpdates = []*structs.DeploymentStatusUpdate{{DeploymentID: "d", Status: structs.DeploymentStatusCancelled}}
+			return p
+		}, "deployment d, which the plan ends, is of another job"},
+		{"another evaluation's outcome", func(w *world, ids []string) *structs.Plan {
+			p := w.plan("web", "e", at(1, 2))
+			p.Eval = testEval("f", testJob("web", 1))
+			return p
+		}, "has the outcome of f"},
+		{"another job's evaluation", func(w *world, ids []string) *structs.Plan {
+			p := w.plan("web", "e", at(1, 2))
+			p.NewEvals = []*structs.Evaluation{testEval("f", testJob("other", 1))}
+			return p
+		}, `evaluation f in the plan is of job "other"`},
+		{"no such volume", func(w *world, ids []string) *structs.Plan {
+			w.register(mounting("data", true), nil)
+			return w.plan("mounts", "e", at(1, 0))
+		}, `has no host volume "data"`},
+		{"read-only volume", func(w *world, ids []string) *structs.Plan {
+			offer(w, 1, "data", true)
+			w.register(mounting("data", false), nil)
+			return w.plan("mounts", "e", at(1, 0))
+		}, `host volume "data" of node`},
+		{"volume", func(w *world, ids []string) *structs.Plan {
+			offer(w, 1, "data", true)
+			w.register(mounting("data", true), nil)
+			return w.plan("mounts", "e", at(1, 0))
+		}, ""},
+		{"port of a lost allocation whose node has not synced", func(w *world, ids []string) *structs.Plan {
+			lose(w, ids[1])
+			return w.plan("web", "e2", extra(at(0, 1), port(8080, "10.0.0.1")))
+		}, "port 8080"},
+		{"port of a lost allocation whose node has synced", func(w *world, ids []string) *structs.Plan {
+			lose(w, ids[1])
+			w.report(0)
+			return w.plan("web", "e2", extra(at(0, 1), port(8080, "10.0.0.1")))
 		}, ""},
 		{"name leaves", func(w *world, ids []string) *structs.Plan {
 			p := w.plan("web", "e", at(1, 0))
@@ -175,10 +268,14 @@ func TestPlanRefusals(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w, ids := placed(t)
 			p := c.setup(w, ids)
-			p.Eval = testEval("done", testJob("web", 1))
+			if p.Eval == nil {
+				p.Eval = testEval(p.EvalID, testJob(p.JobID, 1))
+			}
 			r := w.apply(p)
+			settled := w.s.Snapshot().Eval(p.Eval.ID)
+			applied := settled != nil && settled.ModifyIndex == w.index
 			if c.want == "" {
-				if len(r.Refused) > 0 || w.s.Snapshot().Eval("done") == nil {
+				if len(r.Refused) > 0 || !applied {
 					t.Fatalf("refused: %+v", r.Refused)
 				}
 				return
@@ -186,7 +283,7 @@ func TestPlanRefusals(t *testing.T) {
 			if len(r.Refused) == 0 || !strings.Contains(r.Refused[0].Reason, c.want) {
 				t.Fatalf("refusals %+v, want one with %q", r.Refused, c.want)
 			}
-			if w.s.Snapshot().Eval("done") != nil {
+			if applied {
 				t.Error("the evaluation's outcome was applied with a refusal")
 			}
 		})

@@ -23,9 +23,6 @@ import (
 	"github.com/nomadlite/nomadlite/structs"
 )
 
-// MaxPlacements is how many placements one plan, and so one log entry, holds.
-const MaxPlacements = 2048
-
 // Limits of a pass; see reference runtime 11.
 const (
 	attemptsService = 5 // service and system

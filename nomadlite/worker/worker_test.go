@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nomadlite/nomadlite/nomadlite/fsm"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -148,10 +149,10 @@ func TestWorkerPlacesAndAcknowledges(t *testing.T) {
 func TestWorkerSplitsLongPlans(t *testing.T) {
 	r := newRegion(t)
 	r.nodes(10)
-	r.pending <- r.register("big", 2*MaxPlacements+10)
+	r.pending <- r.register("big", 2*fsm.MaxPlacements+10)
 	r.run()
 	<-r.settled
-	if got := r.live("big"); got != 2*MaxPlacements+10 {
+	if got := r.live("big"); got != 2*fsm.MaxPlacements+10 {
 		t.Errorf("%d allocations run", got)
 	}
 	if len(r.plans) != 3 {
