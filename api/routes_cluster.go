@@ -6,6 +6,7 @@ func nodeRoutes() []Route {
 		read("node.read", "/v1/node/:id", capNode, "Read a node."),
 		read("node.allocations", "/v1/node/:id/allocations", capNode, "List the allocations of a node."),
 		write("node.eligibility", "/v1/node/:id/eligibility", capNodeEdit, "Make a node eligible for placements or not."),
+		write("node.drain", "/v1/node/:id/drain", capNodeEdit, "Start, change or end the drain of a node."),
 		write("node.evaluate", "/v1/node/:id/evaluate", capNodeEdit, "Make evaluations of all jobs on a node."),
 		write("node.purge", "/v1/node/:id/purge", capNodeEdit, "Remove a node."),
 		list("nodePool.list", "/v1/node/pools", "node_pool:read", ListName, "List node pools.").filtered(),

@@ -199,10 +199,24 @@ func (o *nodeStatus) head(c *cli, n *structs.Node) {
 	}
 	printPairs(c.stdout, []pair{
 		{"ID", n.ID}, {"Name", n.Name}, {"Node Pool", n.NodePool}, {"Class", orText(n.NodeClass)}, {"DC", n.Datacenter},
-		{"Drain", strconv.FormatBool(n.Drain)}, {"Eligibility", n.SchedulingEligibility}, {"Status", n.Status},
+		{"Drain", drainText(n)}, {"Eligibility", n.SchedulingEligibility}, {"Status", n.Status},
 		{"Host Volumes", orNone(sortedKeys(n.HostVolumes))}, {"Host Networks", orNone(sortedKeys(n.HostNetworks))},
 		{"Driver Status", strings.Join(drivers, ",")},
 	})
+}
+
+// drainText says whether a node drains, and until when.
+func drainText(n *structs.Node) string {
+	switch s := n.DrainStrategy; {
+	case s == nil:
+		return "false"
+	case s.Deadline < 0:
+		return "true; force drain"
+	case s.Deadline == 0:
+		return "true; no deadline"
+	default:
+		return "true; deadline " + s.ForceDeadline.Format(time.RFC3339)
+	}
 }
 
 func (o *nodeStatus) volumes(c *cli, n *structs.Node) {

@@ -44,7 +44,7 @@ func (f *fleet) sync(healthy func(*structs.Allocation) *bool) {
 			u.ClientStatus = structs.AllocClientStatusComplete
 			delete(f.live, id)
 		} else if h := healthy(a); h != nil {
-			u.DeploymentHealthy, u.DeploymentTime = h, time.Now().UnixNano()
+			u.DeploymentHealthy, u.DeploymentTime, u.DeploymentID = h, time.Now().UnixNano(), a.DeploymentID
 			if !*h {
 				u.ClientStatus = structs.AllocClientStatusFailed
 			}

@@ -47,6 +47,7 @@ type deploymentWriter interface {
 
 // nodeWriter changes nodes.
 type nodeWriter interface {
+	DrainNode(ctx context.Context, req *api.NodeDrainRequest) (*api.NodeUpdateResponse, error)
 	SetNodeEligibility(ctx context.Context, id, eligibility string) (*api.NodeUpdateResponse, error)
 	EvaluateNode(ctx context.Context, id string) (*api.NodeUpdateResponse, error)
 	PurgeNode(ctx context.Context, id string) (*api.NodeUpdateResponse, error)
@@ -122,8 +123,8 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"deployment.unblock": e.unblockDeployment, "deployment.allocHealth": e.setAllocHealth,
 
 		"node.list": e.listNodes, "node.read": e.readNode, "node.allocations": e.nodeAllocs,
-		"node.eligibility": e.nodeEligibility,
-		"node.evaluate":    e.evaluateNode, "node.purge": e.purgeNode,
+		"node.drain": e.drainNode, "node.eligibility": e.nodeEligibility,
+		"node.evaluate": e.evaluateNode, "node.purge": e.purgeNode,
 		"nodePool.list": e.listNodePools, "nodePool.read": e.readNodePool,
 		"nodePool.nodes": e.nodePoolNodes, "nodePool.jobs": e.nodePoolJobs,
 

@@ -95,6 +95,18 @@ func (e *endpoints) nodeEligibility(ctx context.Context, r *api.Request) (*api.R
 	return nodeWritten(e.ops.SetNodeEligibility(ctx, r.Param("id"), req.Eligibility))
 }
 
+func (e *endpoints) drainNode(ctx context.Context, r *api.Request) (*api.Response, error) {
+	req := &api.NodeDrainRequest{}
+	if err := r.Decode(req); err != nil {
+		return nil, err
+	}
+	if req.NodeID != "" && req.NodeID != r.Param("id") {
+		return nil, structs.Errorf(structs.Invalid, "node ID in payload did not match URL")
+	}
+	req.NodeID = r.Param("id")
+	return nodeWritten(e.ops.DrainNode(ctx, req))
+}
+
 func (e *endpoints) evaluateNode(ctx context.Context, r *api.Request) (*api.Response, error) {
 	return nodeWritten(e.ops.EvaluateNode(ctx, r.Param("id")))
 }

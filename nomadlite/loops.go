@@ -10,6 +10,7 @@ import (
 	"github.com/nomadlite/nomadlite/nomadlite/blocked"
 	"github.com/nomadlite/nomadlite/nomadlite/broker"
 	"github.com/nomadlite/nomadlite/nomadlite/deploy"
+	"github.com/nomadlite/nomadlite/nomadlite/drain"
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
 	"github.com/nomadlite/nomadlite/nomadlite/gc"
 	"github.com/nomadlite/nomadlite/nomadlite/heartbeat"
@@ -54,6 +55,7 @@ func newLoops(s *Server) *loops {
 		Store: s.store, Settle: s.settleDeployment, Promote: s.promoteDeployment, Evaluate: s.upsertEvals,
 		Replace: s.transitionAllocs, NewID: newID, Logger: s.log.Named("deployments"),
 	})
+	drains := drain.New(drain.Deps{Store: s.store, Migrate: s.transitionAllocs, Finish: s.finishDrain, NewID: newID, Logger: s.log.Named("drain")})
 	waker := blocked.New(blocked.Config{Store: s.store, Limit: 2 * s.cfg.NumSchedulers, Upsert: s.upsertEvals, Logger: s.log.Named("blocked")})
 	launcher := periodic.New(periodic.Config{
 		Store: s.store, Record: s.recordLaunch, Logger: s.log.Named("periodic"),
@@ -67,6 +69,7 @@ func newLoops(s *Server) *loops {
 		{"blocked evaluations", waker.Run},
 		{"heartbeat", func(ctx context.Context) error { return l.heartbeat.Run(ctx, readyNodes(s.store.Snapshot())) }},
 		{"deployments", deployments.Run},
+		{"drains", drains.Run},
 		{"periodic jobs", launcher.Run},
 		{"garbage collection", l.gc.Run},
 	}
@@ -122,6 +125,11 @@ func (s *Server) upsertEvals(ctx context.Context, evals []*structs.Evaluation) e
 
 func (s *Server) transitionAllocs(ctx context.Context, c *state.AllocTransition) error {
 	_, _, err := s.apply(ctx, fsm.AllocTransition, c)
+	return err
+}
+
+func (s *Server) finishDrain(ctx context.Context, c *state.NodeDrain) error {
+	_, _, err := s.apply(ctx, fsm.NodeDrain, c)
 	return err
 }
 

@@ -251,8 +251,8 @@ func (r *Runner) choose() {
 
 // checks is what the health of the allocation waits for besides its tasks, nil
 // for nothing. Call it from the loop.
-func (r *Runner) checks() *checkView {
-	if structs.Val(r.group.Update.HealthCheck) != "checks" {
+func (r *Runner) checks(rules *structs.UpdateStrategy) *checkView {
+	if structs.Val(rules.HealthCheck) != "checks" {
 		return nil
 	}
 	for _, c := range hooksOf[Checker](r.hooks()) {

@@ -379,15 +379,32 @@ func (r *Runner) checkDuration(now time.Time, sooner func(time.Time)) {
 	}
 }
 
-// judgeHealth decides the deployment health once.
+// healthRules are what the health of the allocation is judged by: those of its
+// deployment, else, of a service, those by which moves off a draining node are
+// paced. Nil judges nothing.
+func (r *Runner) healthRules() *structs.UpdateStrategy {
+	m := r.group.Migrate
+	switch {
+	case r.alloc.DeploymentID != "" && r.group.Update != nil && structs.Val(r.group.Update.HealthCheck) == "manual":
+		return nil
+	case r.alloc.DeploymentID != "":
+		return r.group.Update
+	case m == nil || r.alloc.Job.Type != structs.JobTypeService:
+		return nil
+	}
+	return &structs.UpdateStrategy{HealthCheck: m.HealthCheck, MinHealthyTime: m.MinHealthyTime, HealthyDeadline: m.HealthyDeadline}
+}
+
+// judgeHealth decides the health once.
 func (r *Runner) judgeHealth(views []taskView, now time.Time, sooner func(time.Time)) {
-	if r.alloc.DeploymentID == "" || r.healthy != nil || r.stop || r.group.Update == nil {
+	if r.healthy != nil || r.stop {
 		return
 	}
-	if structs.Val(r.group.Update.HealthCheck) == "manual" {
+	rules := r.healthRules()
+	if rules == nil {
 		return
 	}
-	v := judge(r.group.Update, views, r.checks(), r.joined, now)
+	v := judge(rules, views, r.checks(rules), r.joined, now)
 	if v.healthy == nil {
 		if !v.again.IsZero() {
 			sooner(v.again)

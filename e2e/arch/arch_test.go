@@ -44,6 +44,7 @@ var floors = []floor{
 	{"nomadlite/heartbeat", 1, []string{"structs", "nomadlite/state"}},
 	{"nomadlite/periodic", 1, []string{"structs", "nomadlite/state"}},
 	{"nomadlite/deploy", 1, []string{"structs", "nomadlite/state"}},
+	{"nomadlite/drain", 1, []string{"structs", "nomadlite/state"}},
 	{"nomadlite/keyring", 1, []string{}},
 	{"nomadlite/gc", 1, []string{"structs", "nomadlite/state"}},
 	{"nomadlite/fsm", 2, []string{"structs", "nomadlite/state"}},

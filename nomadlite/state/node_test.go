@@ -125,7 +125,7 @@ func TestDeploymentCounters(t *testing.T) {
 		t.Error("an unhealthy canary was promoted")
 	}
 	health := func(id string, rev uint64, ok bool) {
-		w.report(0, &structs.AllocUpdate{AllocID: id, Revision: rev, ClientStatus: structs.AllocClientStatusRunning, DeploymentHealthy: &ok, DeploymentTime: w.now})
+		w.report(0, &structs.AllocUpdate{AllocID: id, Revision: rev, ClientStatus: structs.AllocClientStatusRunning, DeploymentHealthy: &ok, DeploymentTime: w.now, DeploymentID: "d"})
 	}
 	before := group().RequireProgressBy
 	health(r.AllocIDs[0][0], 1, false)

@@ -91,7 +91,7 @@ func (t *Txn) updateRow(r alloctable.Row, u *structs.AllocUpdate, now int64) {
 	}
 	t.editAllocs().SetRare(&r, x)
 	t.editAllocs().SetTasks(&r, u.TaskStates, u.Revision)
-	if d := t.allocs().BatchOf(&r).DeploymentID; u.DeploymentHealthy != nil && d != "" && (u.DeploymentID == "" || u.DeploymentID == d) {
+	if u.DeploymentHealthy != nil && u.DeploymentID == t.allocs().BatchOf(&r).DeploymentID {
 		t.setHealth(&r, *u.DeploymentHealthy, u.DeploymentTime)
 	}
 	t.putRow(r, now)

@@ -114,6 +114,9 @@ func (t *Txn) UpdateNodeEligibility(c *NodeEligibility) error {
 
 // UpdateNodeDrain starts, changes or ends the drain of a node.
 func (t *Txn) UpdateNodeDrain(c *NodeDrain) error {
+	if n := nodes.get(t.root, c.NodeID); c.Complete && (n == nil || n.DrainStrategy == nil) {
+		return nil // canceled or purged meanwhile
+	}
 	now := time.Unix(0, c.Now).UTC()
 	err := t.changeNode(c.NodeID, c.Event, func(n *structs.Node) {
 		last := structs.DrainMetadata{StartedAt: now, UpdatedAt: now, Status: "draining", Meta: c.Meta}
