@@ -19,6 +19,7 @@ import (
 	"github.com/nomadlite/nomadlite/client/keeper"
 	"github.com/nomadlite/nomadlite/client/localdb"
 	"github.com/nomadlite/nomadlite/plugins/base"
+	plugin "github.com/nomadlite/nomadlite/plugins/driver"
 	"github.com/nomadlite/nomadlite/structs"
 )
 
@@ -134,7 +135,7 @@ func (c *Client) Run(ctx context.Context) error {
 	c.host = host
 	c.drivers = driver.New(driver.Config{
 		Specs: c.cfg.Drivers, Keeper: host, Logger: c.log.Named("driver_mgr"), Changed: c.driverChanged,
-		Agent: base.AgentConfig{MinPort: 14000, MaxPort: 14512},
+		Agent: base.AgentConfig{MinPort: 14000, MaxPort: 14512}, NodeID: c.Node().ID, Event: c.taskEvent,
 	})
 	c.hooks = c.allocHooks()
 	// The node's own loops end first; runners and drivers are still needed to
@@ -245,6 +246,16 @@ func (c *Client) driverChanged(name string, info *structs.DriverInfo) {
 		case c.nodeChanged <- struct{}{}:
 		default:
 		}
+	}
+}
+
+// taskEvent puts what a driver says about a task among the task's events.
+func (c *Client) taskEvent(e *plugin.TaskEvent) {
+	c.mu.Lock()
+	r := c.runners[e.AllocID]
+	c.mu.Unlock()
+	if r != nil {
+		r.runner.DriverEvent(e)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/nomadlite/nomadlite/client/keeper"
+	"github.com/nomadlite/nomadlite/drivers/docker"
 	"github.com/nomadlite/nomadlite/drivers/mock"
 	"github.com/nomadlite/nomadlite/drivers/rawexec"
 )
@@ -13,6 +14,7 @@ import (
 var builtinDrivers = map[string]func(){
 	rawexec.Name: rawexec.Serve,
 	mock.Name:    mock.Serve,
+	docker.Name:  docker.Serve,
 }
 
 // hostProcess runs the process of a node that the arguments ask for: its

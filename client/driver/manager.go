@@ -24,6 +24,9 @@ import (
 	"github.com/nomadlite/nomadlite/structs"
 )
 
+// needsInterval is how often a node is looked at for what a driver needs.
+const needsInterval = 15 * time.Second
+
 // Limits of a plugin's start.
 const (
 	startTimeout = 15 * time.Second
@@ -36,6 +39,9 @@ type Spec struct {
 	Name   string   // of the driver; for external plugins also of the file
 	Argv   []string // the process
 	Config map[string]any
+	// When reports whether the node has what the driver needs; nil: always.
+	// Without it no process is run for the driver.
+	When func() bool
 }
 
 // Config wires a Manager.
@@ -46,6 +52,9 @@ type Config struct {
 	Agent  base.AgentConfig
 	// Changed is called with each new state of a driver.
 	Changed func(name string, info *structs.DriverInfo)
+	// Event is called with what a driver says about a task; nil: nobody cares.
+	Event  func(*plugin.TaskEvent)
+	NodeID string // told to drivers of our own
 }
 
 // Instance is a plugin that answers.
@@ -136,7 +145,7 @@ func (m *Manager) Run(ctx context.Context) error {
 // keep runs one plugin again and again.
 func (m *Manager) keep(ctx context.Context, spec Spec) {
 	backoff := minBackoff
-	for ctx.Err() == nil {
+	for m.awaitNeeds(ctx, spec) {
 		began := time.Now()
 		err := m.session(ctx, spec)
 		if ctx.Err() != nil {
@@ -155,6 +164,24 @@ func (m *Manager) keep(ctx context.Context, spec Spec) {
 		}
 		backoff = min(2*backoff, maxBackoff)
 	}
+}
+
+// awaitNeeds waits until the node has what a driver needs. It reports false
+// when ctx has ended.
+func (m *Manager) awaitNeeds(ctx context.Context, spec Spec) bool {
+	for told := false; spec.When != nil && !spec.When(); told = true {
+		if !told {
+			m.cfg.Changed(spec.Name, &structs.DriverInfo{
+				Attributes: map[string]string{}, HealthDescription: "the node lacks what the driver needs", UpdateTime: time.Now(),
+			})
+		}
+		select {
+		case <-time.After(needsInterval):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return ctx.Err() == nil
 }
 
 func text(err error) string {
@@ -183,6 +210,9 @@ func (m *Manager) session(ctx context.Context, spec Spec) error {
 		case <-ctx.Done():
 		}
 	}()
+	if m.cfg.Event != nil {
+		go m.followEvents(ctx, inst)
+	}
 	for {
 		err := inst.Fingerprint(ctx, func(fp *plugin.Fingerprint) error {
 			m.cfg.Changed(spec.Name, infoOf(fp))
@@ -192,11 +222,58 @@ func (m *Manager) session(ctx context.Context, spec Spec) error {
 			return err
 		}
 		select { // a stream that ends is opened again
-		case <-time.After(5 * time.Second):
+		case <-time.After(reopenDelay):
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// followEvents passes on what the driver says about its tasks until ctx ends.
+// A driver that does not know the call, or breaks it off, is asked again in a
+// while.
+func (m *Manager) followEvents(ctx context.Context, inst *Instance) {
+	limit := newEventLimit(time.Now())
+	for ctx.Err() == nil {
+		err := inst.TaskEvents(ctx, func(e *plugin.TaskEvent) error {
+			if limit.allow(time.Now()) {
+				m.cfg.Event(e)
+			}
+			return nil
+		})
+		if errors.Is(err, plugin.ErrNotSupported) {
+			return
+		}
+		select {
+		case <-time.After(reopenDelay):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Limits of what drivers say about tasks: a flood is cut, not passed on.
+const (
+	eventBurst  = 200
+	eventRate   = 20 // a second
+	reopenDelay = 5 * time.Second
+)
+
+// eventLimit is a bucket of events that refills with time.
+type eventLimit struct {
+	left float64
+	last time.Time
+}
+
+func newEventLimit(now time.Time) *eventLimit { return &eventLimit{eventBurst, now} }
+
+func (l *eventLimit) allow(now time.Time) bool {
+	l.left = min(l.left+now.Sub(l.last).Seconds()*eventRate, eventBurst)
+	l.last = now
+	if l.left < 1 {
+		return false
+	}
+	l.left--
+	return true
 }
 
 // infoOf turns a fingerprint into what nodes show.
@@ -219,7 +296,7 @@ func infoOf(fp *plugin.Fingerprint) *structs.DriverInfo {
 func (m *Manager) connect(ctx context.Context, spec Spec) (*Instance, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	proc, err := start(ctx, m.cfg.Keeper, spec, m.cfg.Logger)
+	proc, err := start(ctx, m.cfg, spec)
 	if err != nil {
 		return nil, err
 	}

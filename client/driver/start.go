@@ -10,10 +10,8 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin/runner"
 
-	"github.com/nomadlite/nomadlite/client/keeper"
 	"github.com/nomadlite/nomadlite/plugins/base"
 	plugin "github.com/nomadlite/nomadlite/plugins/driver"
 	protocol "github.com/nomadlite/nomadlite/plugins/keeper"
@@ -22,19 +20,25 @@ import (
 // socketsName is the folder of plugin sockets below the keeper's directory.
 const socketsName = "s"
 
+// ownName is the folder of what plugins keep for themselves.
+const ownName = "own"
+
 // start has the keeper start a plugin and connects to it. A plugin that lives
 // already, from before a restart of the agent, is connected to the same way:
 // there is one path for both.
-func start(ctx context.Context, host *keeper.Host, spec Spec, log hclog.Logger) (*plugin.Process, error) {
-	sockets := filepath.Join(host.Dir(), socketsName)
-	if err := os.MkdirAll(sockets, 0o700); err != nil {
-		return nil, err
+func start(ctx context.Context, cfg Config, spec Spec) (*plugin.Process, error) {
+	host := cfg.Keeper
+	sockets, own := filepath.Join(host.Dir(), socketsName), filepath.Join(host.Dir(), ownName, spec.Name)
+	for _, dir := range []string{sockets, own} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
 	}
 	p, err := host.Client().StartPlugin(ctx, protocol.PluginSpec{
 		Name: spec.Name, Argv: spec.Argv, LogFile: filepath.Join(host.Dir(), spec.Name+".log"),
 		Env: append(os.Environ(),
 			base.Handshake.MagicCookieKey+"="+base.Handshake.MagicCookieValue,
-			protocol.SocketEnv+"="+host.Client().Socket(),
+			protocol.SocketEnv+"="+host.Client().Socket(), plugin.DirEnv+"="+own, plugin.NodeEnv+"="+cfg.NodeID,
 			"PLUGIN_UNIX_SOCKET_DIR="+sockets, "PLUGIN_PROTOCOL_VERSIONS="+strconv.Itoa(int(base.Handshake.ProtocolVersion)),
 			"GOGC=50", "GOMAXPROCS=2",
 		),
@@ -47,7 +51,7 @@ func start(ctx context.Context, host *keeper.Host, spec Spec, log hclog.Logger) 
 		return nil, fmt.Errorf("driver %q: %w", spec.Name, err)
 	}
 	reattach.Pid = p.Process.Pid
-	return plugin.Reattach(reattach, func() (runner.AttachedRunner, error) { return attach(p.Process) }, log.Named(spec.Name))
+	return plugin.Reattach(reattach, func() (runner.AttachedRunner, error) { return attach(p.Process) }, cfg.Logger.Named(spec.Name))
 }
 
 // parseHandshake reads "1|2|unix|<path>|grpc", which go-plugin prints.

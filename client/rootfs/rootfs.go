@@ -8,6 +8,7 @@ package rootfs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -167,4 +168,43 @@ func (d *Dir) WriteFile(name string, data []byte, mode fs.FileMode) error {
 		err = cerr
 	}
 	return err
+}
+
+// RealDir is the path on the host of a directory, with every link on the way
+// resolved; links that lead outside are ErrEscapes. A directory that does not
+// exist is made, open to everybody, where create says so.
+func (d *Dir) RealDir(name string, create bool) (string, error) {
+	rel, err := clean(name)
+	if err != nil {
+		return "", err
+	}
+	f, err := d.root.OpenFile(rel, os.O_RDONLY|nonBlock, 0)
+	if create && errors.Is(err, fs.ErrNotExist) {
+		if err := d.root.MkdirAll(rel, 0o777); err != nil {
+			return "", mapped(err)
+		}
+		f, err = d.root.OpenFile(rel, os.O_RDONLY|nonBlock, 0)
+	}
+	if err != nil {
+		return "", mapped(err)
+	}
+	defer f.Close()
+	return realPath(f)
+}
+
+// ReadFile is the content of a regular file of at most limit bytes.
+func (d *Dir) ReadFile(name string, limit int64) ([]byte, error) {
+	rel, err := clean(name)
+	if err != nil {
+		return nil, err
+	}
+	f, err := d.root.OpenFile(rel, os.O_RDONLY|nonBlock, 0)
+	if err != nil {
+		return nil, mapped(err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > limit {
+		return nil, fmt.Errorf("cannot read %q: it is no regular file of at most %d bytes", name, limit)
+	}
+	return io.ReadAll(io.LimitReader(f, limit))
 }

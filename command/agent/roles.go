@@ -78,13 +78,30 @@ func clientConfig(cfg *config.Config, httpAddr string, servers api.Servers, log 
 }
 
 // builtIn are the drivers of this build. raw_exec always runs (and says when
-// it is disabled); the mock driver runs where a plugin block asks for it.
-var builtIn = map[string]bool{"raw_exec": true, "mock_driver": true}
+// it is disabled), docker where the engine's socket is or a plugin block asks
+// for it; the mock driver runs where a plugin block asks for it.
+var builtIn = map[string]bool{"raw_exec": true, "mock_driver": true, "docker": true}
+
+// needs are what drivers need of the node where nobody configured them.
+var needs = map[string]func() bool{"docker": hasEngine}
+
+// hasEngine reports whether a Docker engine may be reached as its own tools
+// would.
+func hasEngine() bool {
+	if os.Getenv("DOCKER_HOST") != "" {
+		return true
+	}
+	_, err := os.Stat("/var/run/docker.sock")
+	return err == nil
+}
 
 // driverSpecs lists the driver plugins to run: our own, and those of
 // plugin_dir that the configuration names.
 func driverSpecs(cfg *config.Config, binary string, log hclog.Logger) ([]driver.Spec, error) {
 	plugins := map[string]config.Plugin{"raw_exec": {}}
+	for name := range needs {
+		plugins[name] = config.Plugin{}
+	}
 	var external []string
 	for name, p := range cfg.Plugins {
 		plugins[name] = p
@@ -106,7 +123,11 @@ func driverSpecs(cfg *config.Config, binary string, log hclog.Logger) ([]driver.
 			}
 			argv = append([]string{path}, p.Args...)
 		}
-		out = append(out, driver.Spec{Name: name, Argv: argv, Config: p.Config})
+		spec := driver.Spec{Name: name, Argv: argv, Config: p.Config}
+		if _, configured := cfg.Plugins[name]; !configured {
+			spec.When = needs[name]
+		}
+		out = append(out, spec)
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out, nil

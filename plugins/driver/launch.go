@@ -236,3 +236,10 @@ func (p *Process) Kill() {
 		_ = os.RemoveAll(p.dir) // swept at the next start otherwise
 	}
 }
+
+// Environment of a plugin process under our agent, for drivers that keep
+// something beyond their lives. Other hosts set neither.
+const (
+	DirEnv  = "NOMADLITE_PLUGIN_DIR" // a directory of the plugin's own, mode 0700
+	NodeEnv = "NOMADLITE_NODE_ID"    // the node that the agent is
+)
