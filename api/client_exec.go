@@ -38,7 +38,18 @@ func (a Allocations) Exec(ctx context.Context, req *ExecRequest, q *QueryOptions
 		return 0, fmt.Errorf("cannot encode the command: %w", err)
 	}
 	q = q.with("task", req.Task).with("command", string(command)).with("tty", strconv.FormatBool(req.TTY))
-	conn, err := a.c.dialSocket(ctx, "/v1/client/allocation/"+Escape(req.AllocID)+"/exec", q)
+	return a.c.execSession(ctx, "/v1/client/allocation/"+Escape(req.AllocID)+"/exec", req, q)
+}
+
+// Action runs an action of a job, as Exec runs a command: Command of req is
+// not used, AllocID and Task may be empty.
+func (j Jobs) Action(ctx context.Context, job, action string, req *ExecRequest, q *QueryOptions) (int, error) {
+	q = q.with("action", action).with("allocID", req.AllocID).with("task", req.Task).with("tty", strconv.FormatBool(req.TTY))
+	return j.c.execSession(ctx, jobPath(job, "/action"), req, q)
+}
+
+func (c *Client) execSession(ctx context.Context, path string, req *ExecRequest, q *QueryOptions) (int, error) {
+	conn, err := c.dialSocket(ctx, path, q)
 	if err != nil {
 		return 0, err
 	}

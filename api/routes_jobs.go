@@ -64,6 +64,7 @@ func allocRoutes() []Route {
 		node("client.allocSignal", "/v1/client/allocation/:id/signal", "ns:alloc-lifecycle", "Signal tasks.").methods("PUT", "POST").limit(defaultBody).cors(),
 		node("client.allocGC", "/v1/client/allocation/:id/gc", "ns:submit-job|gc-allocation", "Remove a finished allocation from its node.").methods("GET", "PUT", "POST").cors(),
 		node("client.allocExec", "/v1/client/allocation/:id/exec", "ns:alloc-exec", "Run a command in a task.").as(AnswerWebsocket),
+		node("client.jobAction", "/v1/job/:id.../action", "ns:alloc-exec", "Run an action of a job in one of its allocations.").as(AnswerWebsocket),
 	}
 }
 

@@ -38,7 +38,6 @@ GET          /v1/client/identity                       node:read             501
 PUT,POST     /v1/client/identity/renew                 node:write            501 cannot renew node identity: it is not in this build
 GET          /v1/scaling/policies                      ns:list-scaling-policies 200 []
 GET          /v1/scaling/policy/:id                    ns:read-scaling-policy 404 policy not found
-GET          /v1/job/:id.../action                     ns:alloc-exec         501 cannot run actions: they are not in this build
 DELETE       /v1/evaluations                           management            501 cannot delete evaluations: it is not in this build
 PUT,POST     /v1/node/pools                            node_pool:write       501 cannot change node pools: it is not in this build
 PUT,POST,DELETE /v1/node/pool/:name                    node_pool:write       501 cannot change node pools: it is not in this build

@@ -19,7 +19,7 @@ func (c *Client) Bind(mux *api.Mux) {
 		"client.fsLs": c.fsList, "client.fsStat": c.fsStat, "client.fsCat": c.fsCat, "client.fsReadAt": c.fsReadAt,
 		"client.fsStream": c.fsStream, "client.fsLogs": c.fsLogs,
 		"client.allocStats": c.allocStats, "client.allocRestart": c.allocRestart, "client.allocSignal": c.allocSignal,
-		"client.allocGC": c.allocGC, "client.allocExec": c.allocExec,
+		"client.allocGC": c.allocGC, "client.allocExec": c.allocExec, "client.jobAction": c.jobAction,
 		"client.stats": c.hostStats, "client.gc": c.collectNow,
 	} {
 		mux.Bind(name, h)

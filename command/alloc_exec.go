@@ -52,8 +52,8 @@ at the start of a line ends the session.`,
 }
 
 func (o *allocExec) run(c *cli, target string, command []string) error {
-	if o.escape != "none" && len(o.escape) != 1 {
-		return exitf(1, "-e requires 'none' or a single character: got %q", o.escape)
+	if err := checkEscape(o.escape); err != nil {
+		return err
 	}
 	client, err := c.client()
 	if err != nil {
@@ -78,7 +78,9 @@ func (o *allocExec) run(c *cli, target string, command []string) error {
 	if o.stdin {
 		req.Stdin = c.stdin
 	}
-	code, err := o.session(c, client, req, alloc.Namespace)
+	code, err := execSession(c, req, o.escape, func(ctx context.Context) (int, error) {
+		return client.Allocations().Exec(ctx, req, &api.QueryOptions{Namespace: alloc.Namespace})
+	})
 	if err != nil {
 		return exitf(1, "failed to exec into task: %v", err)
 	}
@@ -88,29 +90,35 @@ func (o *allocExec) run(c *cli, target string, command []string) error {
 	return nil
 }
 
-// session runs the command; with a terminal it is raw meanwhile, its size
+func checkEscape(escape string) error {
+	if escape != "none" && len(escape) != 1 {
+		return exitf(1, "-e requires 'none' or a single character: got %q", escape)
+	}
+	return nil
+}
+
+// execSession runs a command; with a terminal it is raw meanwhile, its size
 // follows, and the escape ends the session.
-func (o *allocExec) session(c *cli, client *api.Client, req *api.ExecRequest, namespace string) (int, error) {
+func execSession(c *cli, req *api.ExecRequest, escape string, run func(context.Context) (int, error)) (int, error) {
 	// Interrupts belong to the command while it runs.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(c.ctx))
 	defer cancel()
-	q := &api.QueryOptions{Namespace: namespace}
 	in, ok := c.stdin.(*os.File)
 	if !req.TTY || !ok || !isTerminal(in) {
-		return client.Allocations().Exec(ctx, req, q)
+		return run(ctx)
 	}
 	old, err := term.MakeRaw(int(in.Fd()))
 	if err != nil {
 		return 0, err
 	}
 	defer term.Restore(int(in.Fd()), old)
-	if o.escape != "none" {
-		req.Stdin = &escapeReader{r: req.Stdin, escape: o.escape[0], fresh: true, end: cancel}
+	if escape != "none" {
+		req.Stdin = &escapeReader{r: req.Stdin, escape: escape[0], fresh: true, end: cancel}
 	}
 	sizes := make(chan api.TerminalSize, 1)
 	req.Sizes = sizes
 	go watchSize(ctx, in, sizes)
-	code, err := client.Allocations().Exec(ctx, req, q)
+	code, err := run(ctx)
 	if ctx.Err() != nil {
 		return 0, nil
 	}

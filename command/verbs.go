@@ -36,6 +36,7 @@ func verbs() []*verb {
 		evalListVerb(),
 		evalStatusVerb(),
 		fmtVerb(),
+		jobActionVerb(),
 		jobAllocsVerb(),
 		jobDeploymentsVerb(),
 		jobEvalVerb(),

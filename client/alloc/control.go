@@ -145,6 +145,7 @@ func (r *Runner) Restart(name string, all bool) error {
 			}
 			r.feed(t, task.Event{Kind: task.Restart, Announce: announce, Gated: all})
 		}
+		r.resetting = all
 		if done == 0 {
 			return struct{}{}, structs.Errorf(structs.Internal, "Task not running")
 		}

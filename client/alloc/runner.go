@@ -92,6 +92,7 @@ type Runner struct {
 	prepared   bool
 	unprepare  context.CancelFunc // gives preparing up
 	withdrawn  bool               // hooks were told that it is going to stop
+	resetting  bool               // all tasks go down, to start again in their order
 	ending     bool               // every task has ended: what is left is undone
 	stop       bool               // it shall end
 	stopAt     time.Time          // after the group's shutdown delay; zero before it is set
@@ -294,7 +295,7 @@ func (r *Runner) step() {
 	r.checkDuration(now, sooner)
 	stopNow := r.stopDue(now, sooner)
 	views := r.views()
-	if r.prepared {
+	if r.prepared && !r.isResetting(stopNow) {
 		o := coordinate(views, stopNow)
 		for _, k := range o.kill {
 			r.feed(r.find(k.name), task.Event{Kind: task.Kill, Announce: k.announce, Fails: k.fails, NoDelay: r.noDelay})
@@ -313,6 +314,21 @@ func (r *Runner) step() {
 	}
 	r.flush(now, sooner)
 	r.wake.Reset(max(next.Sub(now), time.Millisecond))
+}
+
+// isResetting reports whether tasks that are to start again in their order are
+// still going down; an end of the allocation does not wait for that.
+func (r *Runner) isResetting(stop bool) bool {
+	if !r.resetting {
+		return false
+	}
+	for _, t := range r.tasks {
+		if t.m.Begun() && !stop {
+			return true
+		}
+	}
+	r.resetting = false
+	return false
 }
 
 // finish undoes what stands around the tasks, once they have all ended, and
