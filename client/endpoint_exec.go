@@ -47,12 +47,8 @@ func (c *Client) jobAction(ctx context.Context, r *api.Request) (*api.Response, 
 	if c.cfg.DisableExec {
 		return nil, structs.Errorf(structs.Denied, "exec is disabled on this node (disable_remote_exec)")
 	}
-	namespace := r.Query.Namespace
-	if namespace == "" {
-		namespace = structs.DefaultNamespace
-	}
 	job, name, task := r.Param("id"), r.Values.Get("action"), r.Values.Get("task")
-	run := c.allocOf(namespace, job, r.Values.Get("allocID"))
+	run := c.allocOf(r.Query.Namespace, job, r.Values.Get("allocID"))
 	if run == nil {
 		return nil, structs.Errorf(structs.NotFound, "no running allocation of job %q on this node can run action %q", job, name)
 	}

@@ -128,12 +128,16 @@ func New(alloc *structs.Allocation, run *localdb.Run, deps Deps) (*Runner, error
 	if r.group == nil {
 		return nil, fmt.Errorf("cannot run allocation %s: its job has no group %q", alloc.ID, alloc.TaskGroup)
 	}
-	var names []string
+	var dirs []rootfs.TaskDir
 	for _, t := range r.group.Tasks {
-		names = append(names, t.Name)
+		d := rootfs.TaskDir{Name: t.Name}
+		if t.Resources != nil {
+			d.SecretsMB = structs.Val(t.Resources.SecretsMB)
+		}
+		dirs = append(dirs, d)
 	}
 	r.choose()
-	r.dir = rootfs.NewAllocDir(deps.AllocBase, alloc.ID, names)
+	r.dir = rootfs.NewAllocDir(deps.AllocBase, alloc.ID, dirs)
 	for _, t := range r.group.Tasks {
 		r.tasks = append(r.tasks, r.newTask(t, run))
 	}

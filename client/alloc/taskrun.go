@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/armon/go-metrics"
+
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/task"
 	plugin "github.com/nomadlite/nomadlite/plugins/driver"
@@ -176,6 +178,11 @@ func (r *Runner) await(t *taskRun) {
 				each(r, func(ctx context.Context, h Exiter) { h.Exited(ctx, hook) })
 			}
 			t.hook = nil
+			if ev.OOMKilled {
+				metrics.IncrCounterWithLabels([]string{"client", "allocs", "oom_killed"}, 1, []metrics.Label{
+					{Name: "job", Value: r.alloc.JobID}, {Name: "task_group", Value: r.alloc.TaskGroup}, {Name: "task", Value: t.spec.Name}, {Name: "namespace", Value: r.alloc.Namespace},
+				})
+			}
 			r.feed(t, ev)
 		})
 	})

@@ -31,8 +31,19 @@ const (
 //	<base>/<alloc id>/<task>/{local,secrets,private,tmp}
 type AllocDir struct {
 	path  string
-	tasks []string
+	tasks []TaskDir
 }
+
+// TaskDir is a task's part: its name, and the room of its secrets in MiB (0 is
+// the default).
+type TaskDir struct {
+	Name      string
+	SecretsMB int
+}
+
+// defaultSecretsMB is the room for the secrets of a task that asks for none,
+// and for what the agent keeps to itself.
+const defaultSecretsMB = 1
 
 // TaskPaths are the host paths of one task.
 type TaskPaths struct {
@@ -46,7 +57,7 @@ type TaskPaths struct {
 // NewAllocDir names the directory of an allocation; Build makes it. The names
 // of tasks must be free of separators, which the job's validation ensures and
 // Build checks again.
-func NewAllocDir(base, allocID string, tasks []string) *AllocDir {
+func NewAllocDir(base, allocID string, tasks []TaskDir) *AllocDir {
 	return &AllocDir{path: filepath.Join(base, allocID), tasks: tasks}
 }
 
@@ -67,8 +78,8 @@ func (a *AllocDir) Task(name string) TaskPaths {
 // the process may. It may be called again on a directory that exists.
 func (a *AllocDir) Build() error {
 	for _, t := range a.tasks {
-		if t == "" || t == "." || t == ".." || t == SharedName || strings.ContainsAny(t, "/\\\x00") {
-			return fmt.Errorf("cannot build the directory of task %q: the name is not allowed", t)
+		if n := t.Name; n == "" || n == "." || n == ".." || n == SharedName || strings.ContainsAny(n, "/\\\x00") {
+			return fmt.Errorf("cannot build the directory of task %q: the name is not allowed", n)
 		}
 	}
 	if err := os.MkdirAll(a.path, 0o755); err != nil {
@@ -91,17 +102,17 @@ func (a *AllocDir) Build() error {
 	return nil
 }
 
-func (a *AllocDir) buildTask(root *os.Root, task string) error {
-	err := makeTree(root, task, []newDir{{localName, 0o777}, {tmpName, 0o777 | fs.ModeSticky}, {secretsName, 0o777}, {privateName, 0o777}})
+func (a *AllocDir) buildTask(root *os.Root, task TaskDir) error {
+	err := makeTree(root, task.Name, []newDir{{localName, 0o777}, {tmpName, 0o777 | fs.ModeSticky}, {secretsName, 0o777}, {privateName, 0o777}})
 	if err != nil {
 		return err
 	}
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	for _, name := range []string{secretsName, privateName} {
-		if err := mountSecrets(filepath.Join(a.path, task, name)); err != nil {
-			return fmt.Errorf("cannot mount the %s of task %q: %w", name, task, err)
+	for name, size := range map[string]int{secretsName: task.SecretsMB, privateName: 0} {
+		if err := mountSecrets(filepath.Join(a.path, task.Name, name), max(size, defaultSecretsMB)); err != nil {
+			return fmt.Errorf("cannot mount the %s of task %q: %w", name, task.Name, err)
 		}
 	}
 	return nil
@@ -171,14 +182,15 @@ const secretsMarker = ".nomad-mount"
 
 // mountSecrets mounts a small memory file system that is never swapped where
 // the kernel can promise that.
-func mountSecrets(dir string) error {
+func mountSecrets(dir string, sizeMB int) error {
 	if _, err := os.Lstat(filepath.Join(dir, secretsMarker)); err == nil {
 		return nil
 	}
 	flags := uintptr(syscall.MS_NOEXEC | syscall.MS_NOSUID | syscall.MS_NODEV)
-	err := syscall.Mount("tmpfs", dir, "tmpfs", flags, "size=1m,noswap,mode=0777")
+	options := fmt.Sprintf("size=%dm,mode=0777", sizeMB)
+	err := syscall.Mount("tmpfs", dir, "tmpfs", flags, options+",noswap")
 	if errors.Is(err, syscall.EINVAL) {
-		err = syscall.Mount("tmpfs", dir, "tmpfs", flags, "size=1m,mode=0777")
+		err = syscall.Mount("tmpfs", dir, "tmpfs", flags, options)
 	}
 	if errors.Is(err, syscall.EPERM) {
 		return nil // in a container without the right to mount: a plain directory serves
@@ -213,14 +225,17 @@ const umountNoFollow = 0x8
 // taskDirs lists the tasks by name, or what the directory holds when they are
 // not known.
 func (a *AllocDir) taskDirs() []string {
-	if len(a.tasks) > 0 {
-		return a.tasks
+	var out []string
+	for _, t := range a.tasks {
+		out = append(out, t.Name)
+	}
+	if len(out) > 0 {
+		return out
 	}
 	entries, err := os.ReadDir(a.path)
 	if err != nil {
 		return nil
 	}
-	var out []string
 	for _, e := range entries {
 		if e.IsDir() && e.Name() != SharedName {
 			out = append(out, e.Name())

@@ -11,7 +11,7 @@ import (
 
 func build(t *testing.T) *AllocDir {
 	t.Helper()
-	a := NewAllocDir(t.TempDir(), "11111111-2222-3333-4444-555555555555", []string{"web", "side car"})
+	a := NewAllocDir(t.TempDir(), "11111111-2222-3333-4444-555555555555", []TaskDir{{Name: "web"}, {Name: "side car", SecretsMB: 3}})
 	if err := a.Build(); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestBuildModes(t *testing.T) {
 
 func TestBuildRefusesNames(t *testing.T) {
 	for _, name := range []string{"", ".", "..", "alloc", "a/b", "../x", "a\x00b"} {
-		if err := NewAllocDir(t.TempDir(), "id", []string{name}).Build(); err == nil {
+		if err := NewAllocDir(t.TempDir(), "id", []TaskDir{{Name: name}}).Build(); err == nil {
 			t.Errorf("task %q was built", name)
 		}
 	}

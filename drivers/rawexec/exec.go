@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -93,19 +92,7 @@ func (t *task) command(argv []string) (*exec.Cmd, error) {
 // startBeside starts a command inside the task's cgroup, so that it ends with
 // the task.
 func (t *task) startBeside(cmd *exec.Cmd) error {
-	if t.cgroup.dir != "" && unified() {
-		dir, err := os.Open(t.cgroup.dir)
-		if err != nil {
-			return err
-		}
-		defer dir.Close()
-		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
-	} else if t.cgroup.dir != "" {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer t.cgroup.enter()()
-	}
-	return cmd.Start()
+	return t.cgroup.Start(cmd.SysProcAttr, cmd.Start)
 }
 
 // exitOf turns the end of a command into a result; only a failure to run or

@@ -18,6 +18,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/nomadlite/nomadlite/drivers/cgroup"
 	"github.com/nomadlite/nomadlite/plugins/base"
 	"github.com/nomadlite/nomadlite/plugins/driver"
 	"github.com/nomadlite/nomadlite/plugins/hclspec"
@@ -204,7 +205,7 @@ func (d *Driver) StartTask(_ context.Context, cfg *driver.TaskConfig) (*driver.T
 	handle := &driver.TaskHandle{Version: driver.HandleVersion, Config: cfg, State: driver.TaskRunning}
 	if err := handle.SetDriverState(&t.state); err != nil {
 		t.killTree()
-		t.cgroup.remove()
+		t.cgroup.Remove()
 		return nil, nil, fmt.Errorf("failed to set driver state: %w", err)
 	}
 	d.track(t)
@@ -252,7 +253,13 @@ func (d *Driver) RecoverTask(_ context.Context, handle *driver.TaskHandle) error
 	if state.BootID != keeper.BootID() {
 		return fmt.Errorf("cannot recover task %q: the host has been restarted since", handle.Config.ID)
 	}
-	t := &task{config: handle.Config, state: state, cgroup: openCgroup(state.Cgroup), done: make(chan struct{})}
+	t := &task{config: handle.Config, state: state, done: make(chan struct{})}
+	if state.Cgroup != "" {
+		var err error
+		if t.cgroup, err = cgroup.Open(state.Cgroup); err != nil {
+			return fmt.Errorf("cannot recover task %q: %w", handle.Config.ID, err)
+		}
+	}
 	d.track(t)
 	go t.reapOrphan(d.keeper, d.log)
 	return nil
@@ -292,7 +299,7 @@ func (d *Driver) DestroyTask(_ context.Context, id string, force bool) error {
 	}
 	t.killTree()
 	<-t.done
-	t.cgroup.remove()
+	t.cgroup.Remove()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.tasks, id)

@@ -188,7 +188,7 @@ func TestStopKillsTheTree(t *testing.T) {
 	if err != nil || result.Signal != int32(syscall.SIGKILL) || result.ExitCode != 137 {
 		t.Errorf("result %+v, %v", result, err)
 	}
-	if task.cgroup.dir != "" {
+	if task.cgroup.Path() != "" {
 		await(t, "the end of the tree", func() bool {
 			for _, pid := range members {
 				if p, err := keeper.Identify(pid); err == nil && p.Alive() {
@@ -201,9 +201,9 @@ func TestStopKillsTheTree(t *testing.T) {
 	if err := d.DestroyTask(t.Context(), cfg.ID, true); err != nil {
 		t.Fatal(err)
 	}
-	if task.cgroup.dir != "" {
-		if _, err := os.Stat(task.cgroup.dir); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("cgroup %s is left: %v", task.cgroup.dir, err)
+	if task.cgroup.Path() != "" {
+		if _, err := os.Stat(task.cgroup.Path()); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("cgroup %s is left: %v", task.cgroup.Path(), err)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nomadlite/nomadlite/drivers/cgroup"
 	"github.com/nomadlite/nomadlite/plugins/driver"
 )
 
@@ -69,6 +70,7 @@ func (t *task) measure(now time.Time) *driver.TaskStats {
 		}
 	}
 	t.last = next
+	addGroup(total, t.cgroup.Usage())
 	stats.Usage = total
 	return stats
 }
@@ -89,6 +91,21 @@ func add(total, u *driver.ResourceUsage) {
 	total.CPU.TotalTicks += u.CPU.TotalTicks
 	total.Memory.RSS += u.Memory.RSS
 	total.Memory.Usage += u.Memory.Usage
+}
+
+// addGroup adds what only the task's cgroup knows.
+func addGroup(total *driver.ResourceUsage, u cgroup.Usage) {
+	if u.HasMemory {
+		m := total.Memory
+		m.RSS, m.Cache, m.Swap, m.Usage, m.MaxUsage, m.KernelUsage = u.RSS, u.Cache, u.Swap, u.Usage, u.MaxUsage, u.Kernel
+		m.Measured = []string{
+			driver.MeasuredRSS, driver.MeasuredCache, driver.MeasuredSwap, driver.MeasuredUsage, driver.MeasuredMaxUsage, driver.MeasuredKernelUsage,
+		}
+	}
+	if u.HasCPU {
+		total.CPU.ThrottledPeriods, total.CPU.ThrottledTime = u.ThrottledPeriods, u.ThrottledTime
+		total.CPU.Measured = append(total.CPU.Measured, driver.MeasuredThrottledPeriods, driver.MeasuredThrottledTime)
+	}
 }
 
 // readUsage reads the CPU time and the resident bytes of a process.

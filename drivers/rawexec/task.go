@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sort"
 	"strconv"
 	"strings"
@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
+	"github.com/nomadlite/nomadlite/drivers/cgroup"
 	"github.com/nomadlite/nomadlite/plugins/driver"
 	"github.com/nomadlite/nomadlite/plugins/keeper"
 )
@@ -34,7 +35,7 @@ type taskState struct {
 type task struct {
 	config *driver.TaskConfig
 	state  taskState
-	cgroup cgroup
+	cgroup *cgroup.Group
 	pidfd  *os.File // of our own child; nil for a recovered task
 
 	done chan struct{} // closed when it has ended
@@ -74,16 +75,13 @@ func launch(cfg *driver.TaskConfig, tc *taskConfig, denied deniedIDs) (*task, er
 	if err != nil {
 		return nil, err
 	}
-	if r := cfg.Resources; r != nil {
-		t.cgroup.limit(r.MemoryMB<<20, r.MemoryMaxMB<<20, r.CPUShares)
-	}
 	attr := &syscall.ProcAttr{
 		Dir: dir, Env: environ(cfg.Env, tc.DeniedEnvvars),
 		Files: []uintptr{files[0].Fd(), files[1].Fd(), files[2].Fd()},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Credential: cred},
 	}
 	if err := t.fork(path, append([]string{tc.Command}, tc.Args...), attr); err != nil {
-		t.cgroup.remove()
+		t.cgroup.Remove()
 		return nil, err
 	}
 	if tc.OOMScoreAdj > 0 {
@@ -94,21 +92,12 @@ func launch(cfg *driver.TaskConfig, tc *taskConfig, denied deniedIDs) (*task, er
 
 // fork starts the program inside the task's cgroup.
 func (t *task) fork(path string, argv []string, attr *syscall.ProcAttr) error {
-	pidfd := -1
+	pidfd, pid := -1, 0
 	attr.Sys.PidFD = &pidfd
-	if t.cgroup.dir != "" && unified() {
-		dir, err := os.Open(t.cgroup.dir)
-		if err != nil {
-			return err
-		}
-		defer dir.Close()
-		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(dir.Fd())
-	} else if t.cgroup.dir != "" {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer t.cgroup.enter()()
-	}
-	pid, err := syscall.ForkExec(path, argv, attr)
+	err := t.cgroup.Start(attr.Sys, func() (err error) {
+		pid, err = syscall.ForkExec(path, argv, attr)
+		return err
+	})
 	if err != nil {
 		return &os.PathError{Op: "fork/exec", Path: path, Err: err}
 	}
@@ -117,7 +106,7 @@ func (t *task) fork(path string, argv []string, attr *syscall.ProcAttr) error {
 		proc.Pid = pid
 	}
 	t.state = taskState{
-		Pid: pid, StartTime: proc.StartTime, BootID: keeper.BootID(), Cgroup: t.cgroup.dir, StartedAt: time.Now().UnixNano(),
+		Pid: pid, StartTime: proc.StartTime, BootID: keeper.BootID(), Cgroup: t.cgroup.Path(), StartedAt: time.Now().UnixNano(),
 	}
 	if pidfd >= 0 && unix.SetNonblock(pidfd, true) == nil {
 		t.pidfd = os.NewFile(uintptr(pidfd), "pidfd of "+strconv.Itoa(pid))
@@ -125,27 +114,41 @@ func (t *task) fork(path string, argv []string, attr *syscall.ProcAttr) error {
 	return nil
 }
 
-// taskCgroup is the task's own group, or the one that its config names.
-func taskCgroup(cfg *driver.TaskConfig, tc *taskConfig) (cgroup, error) {
-	if o := tc.CgroupV2Override; o != "" && unified() {
-		if !filepath.IsAbs(o) {
-			o = filepath.Join(cgroupRoot, o)
+// taskCgroup is the task's own group, or the one that its config names. Only
+// version 2 limits memory and CPU of a task without isolation, as the contract
+// has it; reserved cores hold everywhere.
+func taskCgroup(cfg *driver.TaskConfig, tc *taskConfig) (*cgroup.Group, error) {
+	if cgroup.Unified() && tc.CgroupV2Override != "" {
+		g, err := cgroup.Override(tc.CgroupV2Override, nil)
+		if err != nil {
+			return nil, fmt.Errorf("cgroup_v2_override: %w", err)
 		}
-		g := openCgroup(o)
-		if g.dir == "" {
-			return cgroup{}, fmt.Errorf("cgroup_v2_override: %q is not below %s", o, cgroupRoot)
-		}
-		g.made = false
 		return g, nil
 	}
-	for _, m := range tc.CgroupV1Override {
-		if path := m["freezer"]; path != "" && !unified() {
-			g := openCgroup(filepath.Join(cgroupRoot, "freezer", path))
-			g.made = false
-			return g, nil
+	if !cgroup.Unified() && len(tc.CgroupV1Override) > 0 {
+		paths := map[string]string{}
+		for _, m := range tc.CgroupV1Override {
+			maps.Copy(paths, m)
+		}
+		g, err := cgroup.Override("", paths)
+		if err != nil {
+			return nil, fmt.Errorf("cgroup_v1_override: %w", err)
+		}
+		return g, nil
+	}
+	var l cgroup.Limits
+	if r := cfg.Resources; r != nil {
+		if r.Linux != nil {
+			l.Cpuset = r.Linux.CpusetCpus
+		}
+		if cgroup.Unified() {
+			l.Memory, l.MemoryMax, l.CPUShares = r.MemoryMB<<20, r.MemoryMaxMB, r.CPUShares
+			if l.MemoryMax > 0 {
+				l.MemoryMax <<= 20
+			}
 		}
 	}
-	return newCgroup(cfg.ID), nil
+	return cgroup.New(cfg.ID, l)
 }
 
 // lookUp finds the program: below the task's directory, by absolute path, or
@@ -296,7 +299,7 @@ func (t *task) result() *driver.ExitResult {
 	if !t.exit.Known {
 		return &driver.ExitResult{ExitCode: 1, Err: errors.New("the task ended while nobody watched it: its exit code is unknown")}
 	}
-	return &driver.ExitResult{ExitCode: int32(t.exit.Code), Signal: int32(t.exit.Signal), OOMKilled: t.cgroup.oomKilled()}
+	return &driver.ExitResult{ExitCode: int32(t.exit.Code), Signal: int32(t.exit.Signal), OOMKilled: t.cgroup.OOMKills() > 0}
 }
 
 func (t *task) status() *driver.TaskStatus {
@@ -363,8 +366,8 @@ func (t *task) killTree() {
 		_ = syscall.Kill(-t.state.Pid, syscall.SIGKILL)
 		_ = syscall.Kill(t.state.Pid, syscall.SIGKILL)
 	}
-	if t.cgroup.dir != "" && t.cgroup.made {
-		t.cgroup.kill()
+	if t.cgroup.Owned() {
+		t.cgroup.Kill()
 		return
 	}
 	for _, pid := range sessionMembers(t.state.Pid) {
@@ -393,8 +396,8 @@ func sessionMembers(session int) []int {
 
 // members lists the task's processes.
 func (t *task) members() []int {
-	if t.cgroup.dir != "" && t.cgroup.made {
-		return t.cgroup.procs()
+	if t.cgroup.Owned() {
+		return t.cgroup.Procs()
 	}
 	return sessionMembers(t.state.Pid)
 }
