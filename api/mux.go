@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/nomadlite/nomadlite/api/wire"
 	"github.com/nomadlite/nomadlite/structs"
 )
 
@@ -36,6 +37,10 @@ type MuxConfig struct {
 	// AllowedHosts are names that the Host header of a request to a loopback
 	// address may hold besides loopback names and IP addresses; "*" is any.
 	AllowedHosts []string
+	// Elsewhere finds the agent that has to answer a request, nil for this one;
+	// it may wait for one. Rows that are answered locally are not asked about.
+	// Nil answers everything here.
+	Elsewhere func(ctx context.Context, r *Request) (*Upstream, error)
 	// UI serves /ui/; nil answers 404.
 	UI http.Handler
 }
@@ -97,11 +102,28 @@ func (m *Mux) Check(except ...string) []string {
 	return missing
 }
 
-// ServeHTTP implements http.Handler. A panic of a handler is logged and
-// answered with 500; it never ends the process.
-func (m *Mux) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+// ServeHTTP implements http.Handler for the public port.
+func (m *Mux) ServeHTTP(w http.ResponseWriter, req *http.Request) { m.handle(w, req, nil) }
+
+// Internal is the handler of the server port: all rows, for agents of the
+// region alone. Rights of users are checked by the same tokens.
+func (m *Mux) Internal() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		peer, ok := wire.PeerOf(req.Context())
+		if !ok {
+			http.NotFound(w, req)
+			return
+		}
+		m.handle(w, req, &peer)
+	})
+}
+
+// handle serves a request of a user, or of another agent when peer is given. A
+// panic of a handler is logged and answered with 500; it never ends the
+// process.
+func (m *Mux) handle(w http.ResponseWriter, req *http.Request, peer *wire.Peer) {
 	start := time.Now()
-	out := &responder{w: w, req: req, mux: m}
+	out := &responder{w: w, req: req, mux: m, peer: peer}
 	defer func() {
 		if p := recover(); p != nil {
 			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
@@ -132,7 +154,7 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // serve routes, checks and answers one API request.
 func (m *Mux) serve(out *responder, req *http.Request) {
 	e, params := m.tree.find(req.URL.Path)
-	if e == nil {
+	if e == nil || e.rows[0].Internal() && out.peer == nil {
 		out.unknown(req.URL.Path)
 		return
 	}
@@ -149,13 +171,17 @@ func (m *Mux) serve(out *responder, req *http.Request) {
 		return
 	}
 	out.row = row
-	r, err := m.admit(req, row, params)
+	r, err := m.admit(req, row, params, out.peer)
 	if err != nil {
 		out.fail(err)
 		return
 	}
 	r.control = http.NewResponseController(out.w)
-	if row.Answer == AnswerWebsocket && row.Fixed == nil {
+	switch {
+	case row.Answer == AnswerWebsocket && row.Fixed == nil && r.internal:
+		m.serveLines(out, r)
+		return
+	case row.Answer == AnswerWebsocket && row.Fixed == nil:
 		m.serveSocket(out, r)
 		return
 	}
@@ -167,7 +193,10 @@ func (m *Mux) serve(out *responder, req *http.Request) {
 }
 
 // admit checks everything about a request but its rights.
-func (m *Mux) admit(req *http.Request, row *Route, params map[string]string) (*Request, error) {
+func (m *Mux) admit(req *http.Request, row *Route, params map[string]string, peer *wire.Peer) (*Request, error) {
+	if peer != nil && !mayCall(row, *peer) {
+		return nil, structs.Errorf(structs.Denied, "permission denied: the certificate of %v has the role %q, which may not call %s", peer.Addr, peer.Role, row.Name)
+	}
 	if len(req.RequestURI) > maxURL {
 		return nil, &StatusError{http.StatusRequestURITooLong, fmt.Sprintf("request URL is longer than %d bytes", maxURL)}
 	}
@@ -179,7 +208,7 @@ func (m *Mux) admit(req *http.Request, row *Route, params map[string]string) (*R
 	if err != nil {
 		return nil, err
 	}
-	if changes(row, req.Method) && foreignOrigin(req) && (token == "" || row.Answer == AnswerWebsocket) {
+	if peer == nil && changes(row, req.Method) && foreignOrigin(req) && (token == "" || row.Answer == AnswerWebsocket) {
 		return nil, structs.Errorf(structs.Denied, "request refused: it comes from a page of another origin (%q)", first(req.Header.Get("Origin"), req.Header.Get("Sec-Fetch-Site")))
 	}
 	query, err := parseQuery(values)
@@ -190,7 +219,16 @@ func (m *Mux) admit(req *http.Request, row *Route, params map[string]string) (*R
 	if err != nil {
 		return nil, err
 	}
-	return &Request{Route: row, HTTP: req, Query: query, Values: values, Token: token, params: params, filter: keep}, nil
+	return &Request{Route: row, HTTP: req, Query: query, Values: values, Token: token, params: params, filter: keep, internal: peer != nil}, nil
+}
+
+// mayCall reports whether another agent may call a row. Rows of users are
+// passed on by servers and nodes alike, with the user's token.
+func mayCall(row *Route, peer wire.Peer) bool {
+	if row.Auth == AuthServer {
+		return peer.Is(wire.RoleServer)
+	}
+	return peer.Is(wire.RoleServer, wire.RoleClient)
 }
 
 func countValues(v map[string][]string) int {
@@ -205,6 +243,10 @@ func countValues(v map[string][]string) int {
 // namespace is known only to the handler pass with the right in any namespace;
 // the handler must call Request.Authorize, which answer insists on.
 func (m *Mux) authorize(ctx context.Context, r *Request, token string) (*ACL, error) {
+	if r.Route.Internal() { // its certificate was checked
+		r.authorized = true
+		return &ACL{}, nil
+	}
 	var acl *ACL
 	if m.cfg.Resolve != nil {
 		var err error
@@ -212,7 +254,7 @@ func (m *Mux) authorize(ctx context.Context, r *Request, token string) (*ACL, er
 			return nil, err
 		}
 	}
-	if acl.Off() && !m.knownHost(r.HTTP) {
+	if acl.Off() && !r.internal && !m.knownHost(r.HTTP) {
 		return nil, structs.Errorf(structs.Denied, "request refused: the host %q is not a name of this agent", r.HTTP.Host)
 	}
 	row, allowed := r.Route, false
@@ -241,18 +283,18 @@ func (m *Mux) authorize(ctx context.Context, r *Request, token string) (*ACL, er
 	return acl, nil
 }
 
-// answer calls the handler of an admitted request and writes what it answers.
-func (m *Mux) answer(out *responder, r *Request) {
-	if f := r.Route.Fixed; f != nil {
-		out.fixed(f)
-		return
-	}
+// answerHere calls the handler of an admitted request and writes what it
+// answers. An error means that the request belongs elsewhere by now.
+func (m *Mux) answerHere(out *responder, r *Request) error {
 	h := m.handlers[r.Route.Name]
 	if h == nil {
 		out.fail(structs.Errorf(structs.Unsupported, "the route %s %s is not served by this agent", r.HTTP.Method, r.Route.Path))
-		return
+		return nil
 	}
 	resp, err := h(r.HTTP.Context(), r)
+	if errors.Is(err, ErrNotHere) && m.cfg.Elsewhere != nil {
+		return err
+	}
 	if err == nil && !r.authorized && !r.ACL.Off() {
 		err = structs.Errorf(structs.Internal, "route %s answered without an authorization check", r.Route.Name)
 		m.log.Error("refusing to answer", "error", err)
@@ -268,6 +310,7 @@ func (m *Mux) answer(out *responder, r *Request) {
 	default:
 		out.respond(resp, r.Values)
 	}
+	return nil
 }
 
 // meta sets the X-Nomad-* headers of a response and its own.

@@ -234,6 +234,10 @@ func TestEveryRowIsAuthorized(t *testing.T) {
 		w := call(m, method, path, body)
 		open := row.Auth == AuthNone || row.Auth == AuthFiltered && name == "nothing"
 		switch {
+		case row.Internal():
+			if called || w.Code != 404 {
+				t.Fatalf("%s %s: the internal row answers %d on the public port", method, path, w.Code)
+			}
 		case name == "error":
 			if called || w.Code != 500 {
 				t.Fatalf("%s %s: got %d with a failing resolver", method, path, w.Code)

@@ -60,6 +60,9 @@ type Request struct {
 	params     map[string]string
 	filter     *filter // Query.Filter, compiled
 	control    *http.ResponseController
+	exec       execConn // of a websocket row
+	internal   bool     // it came over the server port
+	body       []byte   // read by Body
 	authorized bool
 }
 
@@ -125,8 +128,12 @@ func (r *Request) Authorize(namespace string) error {
 // bodyTimeout bounds how long a request body may take to arrive.
 const bodyTimeout = 60 * time.Second
 
-// Body reads the whole request body, at most the row's limit.
+// Body reads the whole request body, at most the row's limit. It may be called
+// again.
 func (r *Request) Body() ([]byte, error) {
+	if r.body != nil || r.HTTP.Body == nil {
+		return r.body, nil
+	}
 	if r.control != nil {
 		_ = r.control.SetReadDeadline(time.Now().Add(bodyTimeout))
 		defer func() { _ = r.control.SetReadDeadline(time.Time{}) }()
@@ -139,6 +146,7 @@ func (r *Request) Body() ([]byte, error) {
 		}
 		return nil, structs.Errorf(structs.Invalid, "cannot read the request body: %w", err)
 	}
+	r.body = b
 	return b, nil
 }
 

@@ -13,6 +13,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/nomadlite/nomadlite/api/wire"
+	"github.com/nomadlite/nomadlite/structs"
 )
 
 // Timeouts and sizes of writing a response.
@@ -31,7 +34,8 @@ type responder struct {
 	req    *http.Request
 	mux    *Mux
 	row    *Route
-	status int // 0 until the header is written
+	peer   *wire.Peer // the agent that asks, nil for users
+	status int        // 0 until the header is written
 }
 
 // send writes the header.
@@ -67,6 +71,9 @@ func (o *responder) fail(err error) {
 	}
 	o.w.Header().Del("Content-Encoding")
 	status, body := Status(err)
+	if o.peer != nil {
+		o.w.Header().Set(headerKind, strconv.Itoa(int(structs.KindOf(err))))
+	}
 	o.text(status, body)
 }
 
@@ -115,6 +122,10 @@ func (o *responder) respond(resp *Response, values url.Values) {
 	if status == 0 {
 		status = http.StatusOK
 	}
+	if o.row.Answer == AnswerBinary {
+		o.binary(resp.Body)
+		return
+	}
 	if o.row.Answer == AnswerEmpty && resp.Body == nil || status == http.StatusNoContent {
 		o.w.Header().Set("Content-Length", "0")
 		o.send(status)
@@ -140,6 +151,20 @@ func (o *responder) respond(resp *Response, values url.Values) {
 	}
 	o.mux.log.Debug("response cut short", "path", o.req.URL.Path, "error", err)
 	panic(http.ErrAbortHandler)
+}
+
+// binary writes a body between agents.
+func (o *responder) binary(body any) {
+	b, err := encodeBinary(body)
+	if err != nil {
+		o.fail(err)
+		return
+	}
+	_ = http.NewResponseController(o.w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	o.w.Header().Set("Content-Type", "application/msgpack")
+	o.w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	o.send(http.StatusOK)
+	_, _ = o.w.Write(b)
 }
 
 func pretty(v url.Values) bool {

@@ -45,7 +45,14 @@ const (
 	AuthToken      Auth = "token"      // a token with the row's capability
 	AuthFiltered   Auth = "filtered"   // any token; the answer holds what it may see
 	AuthManagement Auth = "management" // a management token
+	// Internal rows exist on the server port alone; who calls is proved by the
+	// certificate of the connection.
+	AuthServer Auth = "server" // another server of the region
+	AuthAgent  Auth = "agent"  // a server or a node of the region
 )
+
+// Internal reports whether the row exists on the server port alone.
+func (r *Route) Internal() bool { return r.Auth == AuthServer || r.Auth == AuthAgent }
 
 // NamespaceSource is where the namespace of the capability check comes from.
 type NamespaceSource string
@@ -67,6 +74,7 @@ const (
 	ForwardLeader Forward = "leader" // writes
 	ForwardAny    Forward = "any"    // any server with stale, else the leader
 	ForwardNode   Forward = "node"   // the node of the allocation or ?node_id
+	ForwardServer Forward = "server" // the agent that was asked when it is a server, else any server
 	ForwardLocal  Forward = "local"  // the agent that was asked
 )
 
@@ -93,6 +101,7 @@ const (
 	AnswerEmpty     Answer = "empty"  // status 200 and no body
 	AnswerStream    Answer = "stream" // flushed as it comes; no write timeout
 	AnswerWebsocket Answer = "websocket"
+	AnswerBinary    Answer = "binary" // msgpack, between agents
 )
 
 // Meta says which X-Nomad-* headers a response carries.

@@ -11,7 +11,7 @@ import (
 // Routes returns the route table, sorted by path and verb. Each call returns a
 // table of its own.
 func Routes() []Route {
-	rows := slices.Concat(jobRoutes(), allocRoutes(), evalRoutes(), fsRoutes(), nodeRoutes(), agentRoutes(), variableRoutes(), unbuiltRoutes())
+	rows := slices.Concat(jobRoutes(), allocRoutes(), evalRoutes(), fsRoutes(), nodeRoutes(), agentRoutes(), variableRoutes(), internalRoutes(), unbuiltRoutes())
 	slices.SortStableFunc(rows, func(a, b Route) int {
 		if c := strings.Compare(a.Path, b.Path); c != 0 {
 			return c
@@ -68,6 +68,12 @@ func local(name, path string, c Capability, doc string) Route {
 	return r
 }
 
+// internal makes a row of the server port. Bodies are msgpack both ways.
+func internal(name, path string, who Auth, doc string) Route {
+	return Route{Name: name, Methods: []string{"POST"}, Path: "/v1/internal/" + path, Auth: who, Namespace: NamespaceNone,
+		Forward: ForwardLeader, Answer: AnswerBinary, Meta: MetaNone, BodyLimit: internalBody, Doc: doc}
+}
+
 func (r Route) methods(m ...string) Route { r.Methods = m; return r }
 func (r Route) limit(n int64) Route       { r.BodyLimit = n; return r }
 func (r Route) as(a Answer) Route         { r.Answer = a; return r }
@@ -79,6 +85,7 @@ func (r Route) management() Route         { r.Auth = AuthManagement; return r }
 func (r Route) noBlock() Route            { r.Blocking = false; return r }
 func (r Route) noMeta() Route             { r.Meta = MetaNone; return r }
 func (r Route) local() Route              { r.Forward = ForwardLocal; return r }
+func (r Route) server() Route             { r.Forward = ForwardServer; return r }
 func (r Route) reads() Route              { r.Forward, r.Meta = ForwardAny, MetaRead; return r }
 func (r Route) cors() Route               { r.CORS = true; return r }
 

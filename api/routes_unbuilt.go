@@ -54,8 +54,6 @@ GET          /v1/agent/monitor/export                  agent:read            501
 GET          /v1/operator/autopilot/configuration      operator:read         501 cannot read autopilot: it is not in this build
 PUT          /v1/operator/autopilot/configuration      operator:write        501 cannot configure autopilot: it is not in this build
 GET          /v1/operator/autopilot/health             operator:read         501 cannot read autopilot: it is not in this build
-DELETE       /v1/operator/raft/peer                    management            501 cannot remove Raft peers: it is not in this build
-PUT,POST     /v1/operator/raft/transfer-leadership     management            501 cannot transfer leadership: it is not in this build
 GET,PUT,POST /v1/operator/snapshot                     management            501 cannot use snapshots: they are not in this build
 PUT,POST     /v1/operator/keyring/rotate               operator:keyring-rotate 501 cannot rotate keys: the keyring is not in this build
 DELETE       /v1/operator/keyring/key/:id              operator:keyring-delete 501 cannot delete keys: the keyring is not in this build

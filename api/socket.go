@@ -39,7 +39,7 @@ func (m *Mux) serveSocket(out *responder, r *Request) {
 	out.status = http.StatusSwitchingProtocols
 	defer func() { _ = conn.CloseNow() }()
 	conn.SetReadLimit(maxSocketMessage)
-	r.Socket = conn
+	r.Socket, r.exec = conn, socketConn{conn}
 	if err := m.runSocket(r); err != nil {
 		code, text := Status(err)
 		closeCode := websocket.StatusPolicyViolation
@@ -64,6 +64,12 @@ func (m *Mux) runSocket(r *Request) (err error) {
 	if r.ACL, err = m.authorize(ctx, r, r.Token); err != nil {
 		return err
 	}
+	if up, err := m.elsewhere(r); err != nil || up != nil {
+		if err != nil {
+			return err
+		}
+		return m.relaySocket(ctx, r, up)
+	}
 	h := m.handlers[r.Route.Name]
 	if h == nil {
 		return structs.Errorf(structs.Unsupported, "the route %s is not served by this agent", r.Route.Path)
@@ -79,7 +85,7 @@ func (m *Mux) runSocket(r *Request) (err error) {
 // says ws_handshake=true: browsers cannot set headers on a websocket.
 func handshake(ctx context.Context, r *Request) (string, error) {
 	wanted, err := r.Bool("ws_handshake", false)
-	if err != nil || !wanted {
+	if err != nil || !wanted || r.internal { // the first agent has read it
 		return r.Token, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
@@ -117,7 +123,7 @@ func shorten(s string, n int) string {
 
 // ReadExec reads the next message of an exec session's caller.
 func (r *Request) ReadExec(ctx context.Context) (*ExecInput, error) {
-	_, msg, err := r.Socket.Read(ctx)
+	msg, err := r.exec.read(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -135,5 +141,5 @@ func (r *Request) WriteExec(ctx context.Context, out *ExecOutput) error {
 	if err != nil {
 		return fmt.Errorf("cannot encode message: %w", err)
 	}
-	return r.Socket.Write(ctx, websocket.MessageText, b)
+	return r.exec.write(ctx, b)
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -42,6 +44,13 @@ type Client struct {
 	// fingerprints.
 	nodeChanged chan struct{}
 	driverSeen  chan string
+	// beatNow asks for a heartbeat at once; registered is closed after the first
+	// registration, at index registeredAt.
+	beatNow      chan struct{}
+	registered   chan struct{}
+	registeredAt atomic.Uint64
+	// internal answers requests of the servers.
+	internal http.Handler
 
 	mu      sync.Mutex // guards what follows
 	node    *structs.Node
@@ -104,6 +113,7 @@ func New(cfg Config) (*Client, error) {
 		cfg: cfg, log: log, db: db, node: node, runners: map[string]*run{},
 		slots:       make(chan struct{}, startsPerCore*runtime.NumCPU()),
 		nodeChanged: make(chan struct{}, 1), driverSeen: make(chan string, len(cfg.Drivers)),
+		beatNow: make(chan struct{}, 1), registered: make(chan struct{}),
 	}
 	c.reports = newReporter(cfg.Servers, c.identity, log)
 	return c, nil
@@ -154,6 +164,9 @@ func (c *Client) Run(ctx context.Context) error {
 	group.Go(func() error { return c.keepRegistered(loops) })
 	group.Go(func() error { return c.sync(loops, below) })
 	group.Go(func() error { return c.collect(loops) })
+	if c.cfg.Connect != nil {
+		group.Go(func() error { return c.connect(loops) })
+	}
 	err = group.Wait()
 	if c.cfg.Ephemeral {
 		c.endAll()

@@ -5,6 +5,8 @@
 package client
 
 import (
+	"context"
+	"net/http"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -17,6 +19,10 @@ import (
 // Config is what a node agent is told.
 type Config struct {
 	Servers api.Servers
+	// Connect lets the servers call the node through h, until ctx ends; lost is
+	// called whenever a connection to them has ended. Nil for a node whose only
+	// server is in its own process.
+	Connect func(ctx context.Context, h http.Handler, lost func()) error
 	Logger  hclog.Logger
 	// Node describes the node; ID and SecretID are filled from StateDir.
 	Node     fingerprint.Config

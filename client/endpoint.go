@@ -24,6 +24,26 @@ func (c *Client) Bind(mux *api.Mux) {
 	} {
 		mux.Bind(name, h)
 	}
+	mux.Bind("client.hello", api.Internal(c.hello))
+	c.internal = mux.Internal()
+}
+
+// hello tells a server which node it can call.
+func (c *Client) hello(context.Context, *api.Empty) (*api.NodeHello, error) {
+	id, secret := c.identity()
+	return &api.NodeHello{NodeID: id, SecretID: secret, Index: c.registeredAt.Load()}, nil
+}
+
+// Answers reports whether this node answers a request about nodes: it is about
+// an allocation that is here, or about this node.
+func (c *Client) Answers(r *api.Request) bool {
+	if id := r.Param("id"); id != "" {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.runners[id] != nil
+	}
+	id := r.Values.Get("node_id")
+	return id == "" || id == c.Node().ID
 }
 
 // find returns the allocation of a request, after its namespace was allowed.
@@ -41,7 +61,7 @@ func (c *Client) find(r *api.Request) (*run, error) {
 	return run, r.Authorize(run.alloc.Namespace)
 }
 
-// localNode refuses requests for another node, which this build cannot reach.
+// localNode refuses requests for another node: they are passed on before.
 func (c *Client) localNode(r *api.Request) error {
 	if id := r.Values.Get("node_id"); id != "" && id != c.Node().ID {
 		return structs.Errorf(structs.NotFound, "Unknown node %q", id)

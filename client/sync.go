@@ -33,6 +33,9 @@ func (c *Client) keepRegistered(ctx context.Context) error {
 		}
 		retry = minRetry
 		c.log.Debug("node registered", "ttl", resp.HeartbeatTTL)
+		if c.registeredAt.Swap(resp.Index) == 0 {
+			close(c.registered)
+		}
 		c.beat(ctx, resp.HeartbeatTTL)
 	}
 	return nil
@@ -43,6 +46,7 @@ func (c *Client) beat(ctx context.Context, ttl time.Duration) {
 	for {
 		select {
 		case <-time.After(max(ttl/beatsInTTL, minRetry)):
+		case <-c.beatNow:
 		case <-c.nodeChanged:
 			return
 		case <-ctx.Done():
@@ -61,6 +65,22 @@ func (c *Client) beat(ctx context.Context, ttl time.Duration) {
 			ttl = maxRetry
 		}
 	}
+}
+
+// connect lets the servers call this node once they know it. A lost connection
+// is followed by a heartbeat: the servers learn at once that the node lives.
+func (c *Client) connect(ctx context.Context) error {
+	select {
+	case <-c.registered:
+	case <-ctx.Done():
+		return nil
+	}
+	return c.cfg.Connect(ctx, c.internal, func() {
+		select {
+		case c.beatNow <- struct{}{}:
+		default:
+		}
+	})
 }
 
 // sleep waits; false when ctx has ended.

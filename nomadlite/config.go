@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-version"
 
+	"github.com/nomadlite/nomadlite/api/wire"
 	"github.com/nomadlite/nomadlite/structs"
 )
 
@@ -29,6 +30,22 @@ type Config struct {
 	// RPCAddr is the advertised "host:port" of the internal port. It names the
 	// server among its peers.
 	RPCAddr string
+
+	// Port is the server port. Without one the server can have no peers and no
+	// nodes but the one in its own process.
+	Port *wire.Port
+	// Dialer reaches other server ports; nil speaks without TLS.
+	Dialer *wire.Dialer
+	// Members are where other servers may be found; nil finds none.
+	Members Members
+	// Datacenter and Version are told to peers.
+	Datacenter, Version string
+	// BootstrapExpect is how many servers make a new cluster together; 1 makes
+	// one alone, 0 only joins.
+	BootstrapExpect int
+	// RestartGrace is how long an agent may be gone whose machine says that it
+	// has ended.
+	RestartGrace time.Duration
 
 	NumSchedulers int // workers; 0 is one for each CPU
 
@@ -57,6 +74,18 @@ type Config struct {
 	Logger   hclog.Logger // nil logs nothing
 }
 
+// Members finds agents. What it says is only where to ask: who a server is,
+// its own answer over the server port says.
+type Members interface {
+	// Servers are the "host:port" of server ports; changed is closed when that
+	// may have changed.
+	Servers() (addrs []string, changed <-chan struct{})
+}
+
+// selfElects reports whether a server without state may make a cluster of
+// itself alone.
+func (c *Config) selfElects() bool { return c.BootstrapExpect == 1 || c.Port == nil }
+
 // finish checks the configuration and fills in defaults.
 func (c *Config) finish() error {
 	if c.DataDir == "" && !c.Dev {
@@ -68,6 +97,10 @@ func (c *Config) finish() error {
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
 	}
+	if c.Dialer == nil {
+		c.Dialer = &wire.Dialer{}
+	}
+	c.RestartGrace = orDefault(c.RestartGrace, 3*time.Second)
 	c.Region = orDefault(c.Region, structs.DefaultRegion)
 	c.NumSchedulers = orDefault(c.NumSchedulers, runtime.GOMAXPROCS(0))
 	c.HeartbeatGrace = orDefault(c.HeartbeatGrace, 10*time.Second)

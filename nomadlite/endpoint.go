@@ -72,6 +72,8 @@ type clusterReader interface {
 	Peers() ([]string, error)
 	Regions() []string
 	RaftConfiguration() (*api.RaftConfiguration, error)
+	RemovePeer(ctx context.Context, id string) error
+	TransferLeadership(ctx context.Context, id, addr string) (*api.TransferLeadershipResponse, error)
 }
 
 // operations is what the endpoints need of a server.
@@ -133,7 +135,7 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"variable.set": e.setVariable, "variable.delete": e.deleteVariable, "keyring.list": e.listRootKeys,
 		"search.prefix": e.searchPrefix, "search.fuzzy": e.searchFuzzy,
 		"status.leader": e.leader, "status.peers": e.peers, "region.list": e.regions,
-		"operator.raftConfiguration":      e.raftConfiguration,
+		"operator.raftConfiguration": e.raftConfiguration, "operator.raftRemovePeer": e.raftRemovePeer, "operator.raftTransfer": e.raftTransfer,
 		"operator.schedulerConfiguration": e.schedulerConfig, "operator.setSchedulerConfiguration": e.setSchedulerConfig,
 		"system.gc": e.collectGarbage, "system.reconcileSummaries": e.reconcileSummaries,
 	} {

@@ -36,6 +36,35 @@ func (e *endpoints) raftConfiguration(context.Context, *api.Request) (*api.Respo
 	return body(cfg)
 }
 
+func (e *endpoints) raftRemovePeer(ctx context.Context, r *api.Request) (*api.Response, error) {
+	switch {
+	case r.Values.Has("address"):
+		return nil, structs.Errorf(structs.Invalid, "cannot remove a peer by address: this is unsupported, use id")
+	case r.Values.Get("id") == "":
+		return nil, structs.Errorf(structs.Invalid, "Must specify the peer's ID to remove")
+	}
+	return nil, e.ops.RemovePeer(ctx, r.Values.Get("id"))
+}
+
+func (e *endpoints) raftTransfer(ctx context.Context, r *api.Request) (*api.Response, error) {
+	ids, addrs := r.Values["id"], r.Values["address"]
+	switch {
+	case len(ids)+len(addrs) == 0:
+		return nil, structs.Errorf(structs.Invalid, "must specify id or address")
+	case len(ids) > 0 && len(addrs) > 0:
+		return nil, structs.Errorf(structs.Invalid, "must specify either id or address")
+	case len(ids)+len(addrs) > 1:
+		return nil, structs.Errorf(structs.Invalid, "must specify only one id or address")
+	case r.Values.Get("id")+r.Values.Get("address") == "":
+		return nil, structs.Errorf(structs.Invalid, "id and address must not be empty")
+	}
+	out, err := e.ops.TransferLeadership(ctx, r.Values.Get("id"), r.Values.Get("address"))
+	if err != nil {
+		return nil, err
+	}
+	return body(out)
+}
+
 func (e *endpoints) collectGarbage(ctx context.Context, _ *api.Request) (*api.Response, error) {
 	return nil, e.ops.CollectGarbage(ctx)
 }

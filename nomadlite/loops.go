@@ -28,6 +28,7 @@ const failoverTTL = 5 * time.Minute
 type loops struct {
 	broker    *broker.Broker
 	heartbeat *heartbeat.Table
+	suspects  *suspects
 	gc        *gc.Collector
 	list      []loop
 }
@@ -40,7 +41,7 @@ type loop struct {
 
 // newLoops makes the loops of a leader; this is the one place that lists them.
 func newLoops(s *Server) *loops {
-	l := &loops{}
+	l := &loops{suspects: newSuspects()}
 	l.broker = broker.New(broker.Config{Store: s.store, GiveUp: s.giveUp, Logger: s.log.Named("broker")})
 	l.heartbeat = heartbeat.New(heartbeat.Config{
 		MinTTL: s.cfg.MinHeartbeatTTL, Grace: s.cfg.HeartbeatGrace, MaxPerSecond: s.cfg.MaxHeartbeatsPerSecond,
@@ -68,6 +69,7 @@ func newLoops(s *Server) *loops {
 		{"broker", l.broker.Run},
 		{"blocked evaluations", waker.Run},
 		{"heartbeat", func(ctx context.Context) error { return l.heartbeat.Run(ctx, readyNodes(s.store.Snapshot())) }},
+		{"suspects", s.watchSuspects},
 		{"deployments", deployments.Run},
 		{"drains", drains.Run},
 		{"periodic jobs", launcher.Run},

@@ -85,7 +85,7 @@ func (s *Server) node(snap *state.Snapshot, id, secret string) (*structs.Node, e
 
 // heard resets the time to live of a node.
 func (s *Server) heard(id string, index uint64) *api.NodeRegisterResponse {
-	return &api.NodeRegisterResponse{HeartbeatTTL: s.loops.heartbeat.Beat(id), Index: index, Servers: []string{s.cfg.RPCAddr}}
+	return &api.NodeRegisterResponse{HeartbeatTTL: s.loops.heartbeat.Beat(id), Index: index, Servers: s.serverAddrs()}
 }
 
 // Heartbeat keeps a node alive. One that was taken for lost is ready again.
@@ -115,8 +115,8 @@ func (s *Server) Heartbeat(ctx context.Context, beat api.NodeHeartbeat) (*api.No
 // Allocs returns what the servers changed about a node's allocations since an
 // index, waiting for a change. What the node reported itself is no change.
 func (s *Server) Allocs(ctx context.Context, req api.NodeAllocsRequest) (*api.NodeAllocsResponse, error) {
-	if req.Since == 0 { // a state that still replays its log lacks what it will have
-		if err := s.ReadBarrier(ctx); err != nil {
+	if req.Since == 0 { // a state that is behind lacks what it will have (B-08)
+		if err := s.catchUp(ctx); err != nil {
 			return nil, err
 		}
 	}

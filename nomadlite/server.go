@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -42,7 +43,12 @@ type Server struct {
 	// rootKeyMu makes the first root key one.
 	rootKeyMu sync.Mutex
 
-	leading atomic.Pointer[leadership]
+	leading    atomic.Pointer[leadership]
+	leaderSeen signal // another leader, or none
+	peers      *peers
+	sessions   *sessions
+	// internal answers requests over the server port.
+	internal http.Handler
 	// failed receives the first error that must end the server.
 	failed chan error
 	// stopped is closed when Run has ended.
@@ -71,6 +77,7 @@ func New(cfg Config) (*Server, error) {
 	if s.keys, err = keyring.Open(cfg.DataDir); err != nil {
 		return nil, err
 	}
+	s.peers, s.sessions = newPeers(&s.cfg), newSessions()
 	s.leading.Store(&leadership{changed: make(chan struct{})})
 	s.loops = newLoops(s)
 	machine := fsm.New(s.store, s.log.Named("fsm"), func(index uint64, err error) {
@@ -93,9 +100,14 @@ func (s *Server) fail(err error) {
 // ID is the server's id among its peers.
 func (s *Server) ID() string { return s.id }
 
+// ClusterID names the cluster, "" before it has had a leader.
+func (s *Server) ClusterID() string { return s.store.Snapshot().ClusterID() }
+
 // Bind binds the rows that servers answer.
 func (s *Server) Bind(mux *api.Mux) {
 	bindEndpoints(mux, endpointDeps{Store: s.store, Ops: s, ParseJob: s.cfg.ParseJob})
+	s.bindInternal(mux)
+	s.internal = mux.Internal()
 }
 
 // Run leads the region whenever Raft elects this server, until ctx ends or the
@@ -105,6 +117,10 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.watchLeadership(ctx) })
+	group.Go(func() error { return s.observeLeader(ctx) })
+	if s.cfg.Port != nil {
+		group.Go(func() error { return s.keepPeers(ctx) })
+	}
 	group.Go(func() error {
 		select {
 		case err := <-s.failed:
@@ -113,9 +129,25 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		}
 	})
+	// The port outlives the loops: leadership is handed over while requests are
+	// still answered.
+	below, stopPort := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopPort()
+	var port errgroup.Group
+	if s.cfg.Port != nil {
+		port.Go(func() error {
+			err := s.cfg.Port.Run(below, s.internal, s.serveNode)
+			if err != nil {
+				s.fail(err)
+			}
+			return err
+		})
+	}
 	err := group.Wait()
+	s.handOver()
 	s.stopOnce.Do(func() { close(s.stopped) })
-	return errors.Join(err, s.raft.shutdown())
+	stopPort()
+	return errors.Join(err, port.Wait(), s.raft.shutdown())
 }
 
 // leaderRetry is the pause after a term that failed, and the longest time that
@@ -222,13 +254,17 @@ func (s *Server) RaftConfiguration() (*api.RaftConfiguration, error) {
 	if err := f.Error(); err != nil {
 		return nil, raftError(err)
 	}
+	_, leader := s.raft.LeaderWithID()
 	out := &api.RaftConfiguration{Servers: []*api.RaftServer{}, Index: f.Index()}
 	for _, p := range f.Configuration().Servers {
 		shown := &api.RaftServer{ID: string(p.ID), Node: "(unknown)", Address: string(p.Address), Voter: p.Suffrage == raft.Voter, RaftProtocol: "3"}
+		if name := s.peers.name(shown.ID); name != "" {
+			shown.Node = name + "." + s.cfg.Region
+		}
 		if shown.ID == s.id {
 			shown.Node, shown.Address = s.cfg.Name+"."+s.cfg.Region, s.cfg.RPCAddr
-			shown.Leader = s.raft.State() == raft.Leader
 		}
+		shown.Leader = p.ID == leader
 		out.Servers = append(out.Servers, shown)
 	}
 	return out, nil

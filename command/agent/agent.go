@@ -35,7 +35,9 @@ type Agent struct {
 	client    *client.Client    // nil without the client role
 	mux       *api.Mux
 	listeners []net.Listener
-	rpcAddr   string // advertised server address, host:port
+	rpc       net.Listener // of the server port, nil without one
+	rpcAddr   string       // advertised server address, host:port
+	net       *network
 	readNew   func() (*config.Config, error)
 
 	mu  sync.Mutex // guards cfg
@@ -70,6 +72,9 @@ func (a *Agent) closeListeners() {
 	for _, l := range a.listeners {
 		l.Close()
 	}
+	if a.rpc != nil {
+		a.rpc.Close()
+	}
 }
 
 // listen opens the HTTP listener.
@@ -79,13 +84,14 @@ func (a *Agent) listen() error {
 		return err
 	}
 	a.listeners = append(a.listeners, l)
-	port := strconv.Itoa(a.cfg.Ports.RPC)
-	host := a.cfg.Addresses.RPC
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		adv, _, _ := net.SplitHostPort(a.cfg.AdvertiseHTTP(l.Addr()))
-		host = adv
+	if !a.clustered() || !a.cfg.Server.Enabled {
+		a.rpcAddr = a.cfg.AdvertiseRPC(&net.TCPAddr{IP: net.ParseIP(a.cfg.Addresses.RPC), Port: a.cfg.Ports.RPC})
+		return nil
 	}
-	a.rpcAddr = net.JoinHostPort(host, port)
+	if a.rpc, err = listenTCP("rpc", a.cfg.Addresses.RPC, a.cfg.Ports.RPC); err != nil {
+		return err
+	}
+	a.rpcAddr = a.cfg.AdvertiseRPC(a.rpc.Addr())
 	return nil
 }
 
@@ -106,8 +112,13 @@ func listenTCP(name, host string, port int) (net.Listener, error) {
 func (a *Agent) build() error {
 	cfg := a.cfg
 	var err error
+	if a.net, err = a.newNetwork(); err != nil {
+		return err
+	}
 	if cfg.Server.Enabled {
-		if a.server, err = nomadlite.New(serverConfig(cfg, a.rpcAddr, a.log)); err != nil {
+		conf := serverConfig(cfg, a.rpcAddr, a.log)
+		a.net.forServer(&conf)
+		if a.server, err = nomadlite.New(conf); err != nil {
 			return err
 		}
 	}
@@ -116,13 +127,19 @@ func (a *Agent) build() error {
 		if err != nil {
 			return err
 		}
+		if err := a.net.forClient(&conf); err != nil {
+			return err
+		}
 		if a.client, err = client.New(conf); err != nil {
 			return err
 		}
 	}
+	if err := a.startGossip(); err != nil {
+		return err
+	}
 	a.mux = api.NewMux(api.MuxConfig{
 		Logger: a.log.Named("http"), Resolve: api.NoACLs, Headers: cfg.HTTPHeaders, Leader: a.leader,
-		AllowedHosts: []string{cfg.NodeName},
+		AllowedHosts: []string{cfg.NodeName}, Elsewhere: a.elsewhere,
 	})
 	a.bind()
 	if a.server != nil {
@@ -138,7 +155,8 @@ func (a *Agent) leader() (bool, time.Duration) {
 	if a.server == nil {
 		return false, 0
 	}
-	return a.server.LeaderKnown(), 0
+	_, _, contact := a.server.Leader()
+	return a.server.LeaderKnown(), contact
 }
 
 // run serves until ctx ends or a part fails; the first failure ends all.
@@ -150,6 +168,7 @@ func (a *Agent) run(ctx context.Context) error {
 	if a.client != nil {
 		group.Go(func() error { return part("client", a.client.Run(ctx)) })
 	}
+	group.Go(func() error { return part("gossip", a.net.run(ctx, a.server)) })
 	for _, l := range a.listeners {
 		group.Go(func() error { return a.serve(ctx, l) })
 	}

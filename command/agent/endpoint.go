@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"strings"
 
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/command/version"
+	"github.com/nomadlite/nomadlite/nomadlite/member"
 	"github.com/nomadlite/nomadlite/structs"
 )
 
@@ -62,47 +64,89 @@ func (a *Agent) self(context.Context, *api.Request) (*api.Response, error) {
 		stats["nomad"]["server"] = "true"
 	}
 	if a.client != nil {
-		stats["client"] = map[string]string{"node_id": a.client.Node().ID, "known_servers": a.rpcAddr}
+		stats["client"] = map[string]string{"node_id": a.client.Node().ID, "known_servers": strings.Join(a.knownServers(), ",")}
 	}
 	return &api.Response{Body: &api.AgentSelf{Config: config, Member: *a.member(), Stats: stats}}, nil
 }
 
-// member is this agent as gossip would show it.
+// member is this agent as gossip shows it, or would.
 func (a *Agent) member() *api.AgentMember {
+	if a.net.gossip != nil {
+		for _, m := range a.net.gossip.Members() {
+			if m.ID == a.net.gossip.ID() {
+				return shown(m)
+			}
+		}
+	}
 	cfg := a.config()
-	host, port, _ := net.SplitHostPort(a.rpcAddr)
-	m := &api.AgentMember{
-		Name: cfg.NodeName + "." + cfg.Region, Addr: host, Port: uint16(cfg.Ports.Serf), Status: "alive",
-		ProtocolMin: 1, ProtocolMax: 5, ProtocolCur: 2, DelegateMin: 2, DelegateMax: 5, DelegateCur: 4,
-		Tags: map[string]string{
-			"region": cfg.Region, "dc": cfg.Datacenter, "build": version.Contract, "revision": version.Revision,
-			"rpc_addr": host, "port": port, "raft_vsn": "3", "vsn": "1", "nomadlite": version.Nomadlite,
-		},
-	}
+	host, _, _ := net.SplitHostPort(a.rpcAddr)
+	m := member.Member{Addr: host, Port: uint16(cfg.Ports.Serf), Status: member.StatusAlive, Info: member.Info{
+		Role: member.RoleClient, Name: cfg.NodeName, Region: cfg.Region, Datacenter: cfg.Datacenter, Build: version.Contract, Version: version.Nomadlite,
+	}}
 	if a.server != nil {
-		m.Tags["role"], m.Tags["id"] = "nomad", a.server.ID()
-		m.Tags["expect"], m.Tags["bootstrap"] = strconv.Itoa(cfg.Server.BootstrapExpect), "1"
+		m.ID, m.Role, m.RPC, m.Expect = a.server.ID(), member.RoleServer, a.rpcAddr, cfg.Server.BootstrapExpect
 	}
-	return m
+	return shown(m)
 }
 
-func (a *Agent) members(context.Context, *api.Request) (*api.Response, error) {
+// shown is a member in the contract's form.
+func shown(m member.Member) *api.AgentMember {
+	out := &api.AgentMember{
+		Name: m.Name + "." + m.Region, Addr: m.Addr, Port: m.Port, Status: m.Status,
+		ProtocolMin: 1, ProtocolMax: 5, ProtocolCur: 2, DelegateMin: 2, DelegateMax: 5, DelegateCur: 4,
+		Tags: map[string]string{"region": m.Region, "dc": m.Datacenter, "build": m.Build, "revision": version.Revision, "vsn": "1", "nomadlite": m.Version, "id": m.ID},
+	}
+	if m.Role != member.RoleServer {
+		out.Tags["role"] = "node"
+		return out
+	}
+	host, port, _ := net.SplitHostPort(m.RPC)
+	out.Tags["role"], out.Tags["rpc_addr"], out.Tags["port"], out.Tags["raft_vsn"] = "nomad", host, port, "3"
+	out.Tags["expect"] = strconv.Itoa(m.Expect)
+	if m.Expect == 1 {
+		out.Tags["bootstrap"] = "1"
+	}
+	return out
+}
+
+// members lists the servers that the agent knows; clients=true adds the
+// clients, which the contract keeps out.
+func (a *Agent) members(_ context.Context, r *api.Request) (*api.Response, error) {
+	clients, err := r.Bool("clients", false)
+	if err != nil {
+		return nil, err
+	}
 	cfg := a.config()
-	out := &api.ServerMembers{ServerName: cfg.NodeName, ServerRegion: cfg.Region, ServerDC: cfg.Datacenter}
-	if a.server != nil {
+	out := &api.ServerMembers{ServerName: cfg.NodeName, ServerRegion: cfg.Region, ServerDC: cfg.Datacenter, Members: []*api.AgentMember{}}
+	if a.net.gossip == nil && a.server != nil {
 		out.Members = append(out.Members, a.member())
 	}
+	if a.net.gossip != nil {
+		for _, m := range a.net.gossip.Members() {
+			if m.Role == member.RoleServer || clients {
+				out.Members = append(out.Members, shown(m))
+			}
+		}
+	}
 	return &api.Response{Body: out}, nil
+}
+
+// knownServers are the servers that the client of this agent can talk to.
+func (a *Agent) knownServers() []string {
+	if a.net.pool == nil {
+		return []string{a.rpcAddr}
+	}
+	return a.net.pool.List()
 }
 
 func (a *Agent) servers(context.Context, *api.Request) (*api.Response, error) {
 	if a.client == nil {
 		return nil, structs.Errorf(structs.Unsupported, "Invalid method")
 	}
-	return &api.Response{Body: []string{a.rpcAddr}}, nil
+	return &api.Response{Body: a.knownServers()}, nil
 }
 
-// setServers accepts the one list that this agent can have: itself.
+// setServers replaces the list of servers of the client.
 func (a *Agent) setServers(_ context.Context, r *api.Request) (*api.Response, error) {
 	if a.client == nil {
 		return nil, structs.Errorf(structs.Unsupported, "Invalid method")
@@ -111,12 +155,15 @@ func (a *Agent) setServers(_ context.Context, r *api.Request) (*api.Response, er
 	if len(addresses) == 0 {
 		return nil, structs.Errorf(structs.Invalid, "missing server address")
 	}
-	for _, addr := range addresses {
-		if addr != a.rpcAddr {
-			return nil, structs.Errorf(structs.Invalid, "cannot use server %q: this agent is its own server, %s", addr, a.rpcAddr)
+	if a.server != nil {
+		for _, addr := range addresses {
+			if addr != a.rpcAddr {
+				return nil, structs.Errorf(structs.Invalid, "cannot use server %q: this agent is its own server, %s", addr, a.rpcAddr)
+			}
 		}
+		return &api.Response{}, nil
 	}
-	return &api.Response{}, nil
+	return &api.Response{}, a.net.pool.Set(addresses)
 }
 
 func (a *Agent) health(_ context.Context, r *api.Request) (*api.Response, error) {

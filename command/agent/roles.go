@@ -21,7 +21,8 @@ import (
 func serverConfig(cfg *config.Config, rpcAddr string, log hclog.Logger) nomadlite.Config {
 	s := cfg.Server
 	out := nomadlite.Config{
-		Region: cfg.Region, Name: cfg.NodeName, Dev: cfg.DevMode, RPCAddr: rpcAddr,
+		Region: cfg.Region, Name: cfg.NodeName, Dev: cfg.DevMode, RPCAddr: rpcAddr, Datacenter: cfg.Datacenter,
+		BootstrapExpect: s.BootstrapExpect, RestartGrace: s.AgentRestartGrace,
 		HeartbeatGrace: s.HeartbeatGrace, MinHeartbeatTTL: s.MinHeartbeatTTL, MaxHeartbeatsPerSecond: s.MaxHeartbeatsPerSecond,
 		NodeGCThreshold: s.NodeGCThreshold, JobGCInterval: s.JobGCInterval, JobGCThreshold: s.JobGCThreshold,
 		EvalGCThreshold: s.EvalGCThreshold, BatchEvalGCThreshold: s.BatchEvalGCThreshold, DeploymentGCThreshold: s.DeploymentGCThreshold,
@@ -52,7 +53,11 @@ func parseJob(hcl, vars string, canonicalize bool) (*structs.Job, error) {
 }
 
 // clientConfig tells the client what the agent was told.
-func clientConfig(cfg *config.Config, httpAddr string, servers api.Servers, log hclog.Logger) (client.Config, error) {
+func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server, log hclog.Logger) (client.Config, error) {
+	var servers api.Servers
+	if server != nil {
+		servers = server
+	}
 	binary, err := os.Executable()
 	if err != nil {
 		return client.Config{}, fmt.Errorf("cannot find our own binary: %w", err)

@@ -68,6 +68,13 @@ func (a *Agent) shutDown(rc RunConfig, sig os.Signal, cancel context.CancelFunc,
 	fmt.Fprintf(rc.Stdout, "==> Caught signal: %v\n", sig)
 	if graceful {
 		fmt.Fprintln(rc.Stdout, "==> Gracefully shutting down agent...")
+		left := make(chan struct{})
+		go func() { defer close(left); a.leave() }()
+		select {
+		case <-left:
+		case <-rc.Signals:
+			return 1, nil
+		}
 	}
 	cancel()
 	select {

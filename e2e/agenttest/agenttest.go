@@ -67,6 +67,9 @@ type Agent struct {
 	Addr string // URL of the HTTP API
 	Pid  int
 
+	// Ready replaces the wait of Again for a ready node.
+	Ready func() error
+
 	bin    string
 	args   []string
 	cmd    *exec.Cmd
@@ -121,7 +124,41 @@ func (a *Agent) Again() error {
 	}
 	a.Pid, a.exited = a.cmd.Process.Pid, make(chan struct{})
 	go func(cmd *exec.Cmd, exited chan struct{}) { _ = cmd.Wait(); close(exited) }(a.cmd, a.exited)
+	if a.Ready != nil {
+		return a.Ready()
+	}
 	return a.ready()
+}
+
+// Launch starts an agent with a configuration of the caller's, whose HTTP port
+// is given, and waits for nothing.
+func Launch(dir, conf string, http int) (*Agent, error) {
+	bin, err := Binary()
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "agent.hcl")
+	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		Dir: dir, Addr: fmt.Sprintf("http://127.0.0.1:%d", http), bin: bin, Ready: func() error { return nil },
+		args: []string{"agent", "-config", file, "-log-level", "DEBUG"}, before: emptyCgroups(),
+	}
+	return a, a.Again()
+}
+
+// Signal sends the agent a signal.
+func (a *Agent) Signal(sig os.Signal) error { return a.cmd.Process.Signal(sig) }
+
+// Wait waits until the agent has ended and returns its exit code.
+func (a *Agent) Wait() (int, error) {
+	select {
+	case <-a.exited:
+		return a.cmd.ProcessState.ExitCode(), nil
+	case <-time.After(Patience):
+		return 0, fmt.Errorf("the agent did not end within %v:\n%s", Patience, a.LogTail())
+	}
 }
 
 func (a *Agent) ready() error {

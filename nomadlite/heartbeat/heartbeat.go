@@ -43,6 +43,9 @@ const (
 	freezeTime = time.Minute
 	// maxPerTick bounds how many nodes are given up in one look.
 	maxPerTick = 64
+	// earlyBeats is how long before Run a beat may come and still count: the
+	// server answers as leader while its loops start.
+	earlyBeats = 2 * time.Second
 )
 
 // Table holds the deadlines of the nodes.
@@ -67,8 +70,27 @@ func (t *Table) Beat(nodeID string) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	ttl := t.cfg.ttl(len(t.core.deadlines), rand.Float64())
-	t.core.deadlines[nodeID] = t.now().Add(ttl + t.cfg.Grace)
+	now := t.now()
+	t.core.heard[nodeID] = now
+	t.core.deadlines[nodeID] = now.Add(ttl + t.cfg.Grace)
 	return ttl
+}
+
+// HeardSince reports whether a node was heard after a time.
+func (t *Table) HeardSince(nodeID string, since time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.core.heard[nodeID].After(since)
+}
+
+// Expire ends the time of a node that is known to be gone and was not heard
+// after since. The limits for many nodes at once hold for it too.
+func (t *Table) Expire(nodeID string, since time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, known := t.core.deadlines[nodeID]; known && !t.core.heard[nodeID].After(since) {
+		t.core.deadlines[nodeID] = t.now()
+	}
 }
 
 // Forget drops a node that is no longer expected.
@@ -76,6 +98,7 @@ func (t *Table) Forget(nodeID string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.core.deadlines, nodeID)
+	delete(t.core.heard, nodeID)
 }
 
 // ttl spreads the heartbeats of n nodes over enough time; where in the random
@@ -95,7 +118,10 @@ func (t *Table) Run(ctx context.Context, known []string) error {
 	start := t.now()
 	fresh := newCore()
 	for id, deadline := range t.core.deadlines {
-		fresh.deadlines[id] = deadline
+		if start.Sub(t.core.heard[id]) > earlyBeats {
+			continue // of an earlier term: others have heard it since
+		}
+		fresh.deadlines[id], fresh.heard[id] = deadline, t.core.heard[id]
 	}
 	for _, id := range known {
 		if _, heard := fresh.deadlines[id]; !heard {
@@ -140,11 +166,12 @@ func (t *Table) look(ctx context.Context) {
 // core is the table without clock and locks.
 type core struct {
 	deadlines map[string]time.Time
-	last      time.Time // of the last step, zero before the first
-	frozen    time.Time // no node is missed before
+	heard     map[string]time.Time // the last beat, of nodes in deadlines
+	last      time.Time            // of the last step, zero before the first
+	frozen    time.Time            // no node is missed before
 }
 
-func newCore() *core { return &core{deadlines: map[string]time.Time{}} }
+func newCore() *core { return &core{deadlines: map[string]time.Time{}, heard: map[string]time.Time{}} }
 
 func (c *core) restore(mu *sync.Mutex, id string, now time.Time) {
 	mu.Lock()
@@ -183,6 +210,7 @@ func (c *core) step(now time.Time) (missed []string, alarm bool) {
 	missed = missed[:min(len(missed), maxPerTick)]
 	for _, id := range missed {
 		delete(c.deadlines, id)
+		delete(c.heard, id)
 	}
 	return missed, false
 }

@@ -37,6 +37,8 @@ type Config struct {
 	PluginDir          string            `hcl:"plugin_dir"`
 	HTTPHeaders        map[string]string `hcl:"http_api_response_headers"`
 	Limits             Limits            `hcl:"limits"`
+	TLS                TLS               `hcl:"tls"`
+	Autopilot          Autopilot         `hcl:"autopilot"`
 	Server             Server            `hcl:"server"`
 	Client             Client            `hcl:"client"`
 	Plugins            map[string]Plugin `hcl:"plugin"`
@@ -73,11 +75,54 @@ type Limits struct {
 	HTTPMaxConcurrentBlocking int           `hcl:"-"`
 }
 
+// TLS configures encryption. RPC covers the server port, HTTP the public one.
+// Role and region in certificates are always checked on the server port.
+type TLS struct {
+	HTTP                 bool   `hcl:"http"`
+	RPC                  bool   `hcl:"rpc"`
+	CAFile               string `hcl:"ca_file"`
+	CertFile             string `hcl:"cert_file"`
+	KeyFile              string `hcl:"key_file"`
+	VerifyServerHostname bool   `hcl:"verify_server_hostname"`
+	VerifyHTTPSClient    bool   `hcl:"verify_https_client"`
+	MinVersion           string `hcl:"tls_min_version"`
+}
+
+// Autopilot is how the leader cares for the set of servers, at the first start
+// of a cluster; afterwards the API changes it.
+type Autopilot struct {
+	CleanupDeadServers      bool          `hcl:"cleanup_dead_servers"`
+	LastContactThreshold    time.Duration `hcl:"last_contact_threshold"`
+	MaxTrailingLogs         int           `hcl:"max_trailing_logs"`
+	MinQuorum               int           `hcl:"min_quorum"`
+	ServerStabilizationTime time.Duration `hcl:"server_stabilization_time"`
+}
+
+// Join says which agents to find others by.
+type Join struct {
+	StartJoin     []string      `hcl:"start_join"`
+	RetryJoin     []string      `hcl:"retry_join"`
+	RetryMax      int           `hcl:"retry_max"`
+	RetryInterval time.Duration `hcl:"retry_interval"`
+}
+
+// given reports whether anything is set.
+func (j Join) given() bool {
+	return len(j.StartJoin)+len(j.RetryJoin)+j.RetryMax > 0 || j.RetryInterval != 0
+}
+
 // Server configures the server role.
 type Server struct {
 	Enabled                bool          `hcl:"enabled"`
 	BootstrapExpect        int           `hcl:"bootstrap_expect"`
 	DataDir                string        `hcl:"data_dir"`
+	Join                   Join          `hcl:"server_join"`
+	StartJoin              []string      `hcl:"start_join"`
+	RetryJoin              []string      `hcl:"retry_join"`
+	RetryMax               int           `hcl:"retry_max"`
+	RetryInterval          time.Duration `hcl:"retry_interval"`
+	Encrypt                string        `hcl:"encrypt"`
+	AgentRestartGrace      time.Duration `hcl:"agent_restart_grace"`
 	NumSchedulers          *int          `hcl:"num_schedulers"`
 	EnabledSchedulers      []string      `hcl:"enabled_schedulers"`
 	HeartbeatGrace         time.Duration `hcl:"heartbeat_grace"`
@@ -106,6 +151,9 @@ type Client struct {
 	StateDir          string            `hcl:"state_dir"`
 	AllocDir          string            `hcl:"alloc_dir"`
 	Servers           []string          `hcl:"servers"`
+	Join              Join              `hcl:"server_join"`
+	Gossip            bool              `hcl:"gossip"`
+	Encrypt           string            `hcl:"encrypt"`
 	NodeClass         string            `hcl:"node_class"`
 	NodePool          string            `hcl:"node_pool"`
 	Meta              map[string]string `hcl:"meta"`
@@ -167,7 +215,7 @@ type UI struct {
 // harmless keys change nothing that a user could miss here.
 var harmless = set(
 	"disable_update_check", "disable_anonymous_signature", "consul", "vault", "reporting",
-	"server.raft_multiplier", "server.raft_protocol", "server.raft_boltdb", "server.rejoin_after_leave",
+	"autopilot.enable_redundancy_zones", "autopilot.disable_upgrade_migration", "autopilot.enable_custom_upgrades", "server.raft_multiplier", "server.raft_protocol", "server.raft_boltdb", "server.rejoin_after_leave",
 	"client.no_host_uuid", "client.cpu_disable_dmidecode", "server.plan_apply_pipeline", "client.nomad_service_discovery",
 	"telemetry.disable_dispatched_job_summary_metrics",
 	"telemetry.disable_rpc_rate_metrics_labels", "telemetry.disable_allocation_hook_metrics",
@@ -176,9 +224,9 @@ var harmless = set(
 
 // notBuilt keys are the contract's, and would be missed.
 var notBuilt = set(
-	"acl", "tls", "audit", "sentinel", "keyring", "autopilot", "rpc", "eventlog", "enable_syslog", "syslog_facility",
+	"acl", "tls.rpc_upgrade_mode", "tls.tls_cipher_suites", "tls.tls_prefer_server_cipher_suites", "audit", "sentinel", "keyring", "rpc", "eventlog", "enable_syslog", "syslog_facility",
 	"log_file", "log_rotate_duration", "log_rotate_bytes", "log_rotate_max_files",
-	"client.server_join", "server.server_join", "server.encrypt", "server.start_join", "server.retry_join", "server.retry_max", "server.retry_interval",
+
 	"server.authoritative_region", "server.default_scheduler_config", "server.plan_rejection_tracker",
 	"server.enable_event_broker", "server.event_buffer_size", "server.search", "server.raft_logstore",
 	"server.oidc_issuer", "server.client_introduction", "server.start_timeout", "server.log_file",
@@ -215,7 +263,11 @@ func Default() *Config {
 			RPCHandshakeTimeout:   5 * time.Second,
 			RPCMaxConnsPerClient:  100,
 		},
+		Autopilot: Autopilot{
+			CleanupDeadServers: true, LastContactThreshold: 200 * time.Millisecond, MaxTrailingLogs: 250, ServerStabilizationTime: 10 * time.Second,
+		},
 		Server: Server{
+			AgentRestartGrace:      3 * time.Second,
 			HeartbeatGrace:         10 * time.Second,
 			MinHeartbeatTTL:        10 * time.Second,
 			MaxHeartbeatsPerSecond: 50,
@@ -237,6 +289,7 @@ func Default() *Config {
 		},
 		Client: Client{
 			NodePool:         "default",
+			Gossip:           true,
 			MinDynamicPort:   20000,
 			MaxDynamicPort:   32000,
 			MaxKillTimeout:   30 * time.Second,
@@ -368,6 +421,7 @@ func (c *Config) Finish() error {
 	if c.PluginDir == "" && c.DataDir != "" {
 		c.PluginDir = filepath.Join(c.DataDir, "plugins")
 	}
+	c.mergeJoin()
 	for _, a := range []*string{&c.Addresses.HTTP, &c.Addresses.RPC, &c.Addresses.Serf} {
 		if *a == "" {
 			*a = c.BindAddr
@@ -416,15 +470,7 @@ func (c *Config) Validate() error {
 			bad("%s must be between 0 and 65535: got %d", p.name, p.port)
 		}
 	}
-	if c.Server.Enabled && c.Server.BootstrapExpect < 1 {
-		bad("server.bootstrap_expect must be at least 1: got %d", c.Server.BootstrapExpect)
-	}
-	if c.Server.BootstrapExpect > 1 {
-		bad("server.bootstrap_expect must be 1 in this build: got %d; clusters of servers are not built yet", c.Server.BootstrapExpect)
-	}
-	if c.Client.Enabled && !c.Server.Enabled {
-		bad("client.enabled without server.enabled is not built yet; run both in one agent")
-	}
+	problems = append(problems, c.clusterProblems()...)
 	if lo, hi := c.Client.MinDynamicPort, c.Client.MaxDynamicPort; lo < 1 || hi > 65535 || lo > hi {
 		bad("client.min_dynamic_port..max_dynamic_port must lie within 1..65535: got %d..%d", lo, hi)
 	}
@@ -437,24 +483,6 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%s", strings.Join(problems, "\n"))
 	}
 	return nil
-}
-
-// AdvertiseHTTP is the host:port at which others reach the HTTP API.
-func (c *Config) AdvertiseHTTP(bound net.Addr) string {
-	host, port, err := net.SplitHostPort(bound.String())
-	if err != nil {
-		return bound.String()
-	}
-	if adv := c.Advertise.HTTP; adv != "" {
-		if _, _, err := net.SplitHostPort(adv); err == nil {
-			return adv
-		}
-		return net.JoinHostPort(adv, port)
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		host = firstAddress()
-	}
-	return net.JoinHostPort(host, port)
 }
 
 // firstAddress is this machine's first non-loopback IPv4 address, else

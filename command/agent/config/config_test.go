@@ -54,7 +54,7 @@ func TestParseProblems(t *testing.T) {
 	for _, tc := range []struct{ name, src, want string }{
 		{"unknown key", "bogus = 1", `f.hcl:1,1: unexpected keys bogus`},
 		{"unknown nested", "client {\n  bogus = 1\n}", `f.hcl:2,3: unexpected keys client.bogus`},
-		{"not built", "tls {\n  http = true\n}", `f.hcl:1,1: tls is not supported by this build`},
+		{"not built", "acl {\n  enabled = true\n}", `f.hcl:1,1: acl is not supported by this build`},
 		{"wrong type", "ports { http = \"x\" }", `ports.http must be a whole number, not "x"`},
 		{"duration", "client { gc_interval = \"soon\" }", `client.gc_interval must be a duration like "30s", not "soon"`},
 		{"fraction", "ports { http = 1.5 }", `ports.http must be a whole number, not 1.5`},

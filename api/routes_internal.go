@@ -1,0 +1,40 @@
+package api
+
+// internalBody bounds the bodies between agents: a report of a node that runs
+// thousands of allocations fits.
+const internalBody = 16 << 20
+
+// Paths of the internal rows, for CallInternal.
+const (
+	PathNodeRegister     = "/v1/internal/node/register"
+	PathNodeHeartbeat    = "/v1/internal/node/heartbeat"
+	PathNodeAllocs       = "/v1/internal/node/allocs"
+	PathNodeUpdateAllocs = "/v1/internal/node/update"
+	PathNodeHello        = "/v1/internal/node/hello"
+	PathServerStatus     = "/v1/internal/server/status"
+	PathServerPromise    = "/v1/internal/server/promise"
+	PathServerJoin       = "/v1/internal/server/join"
+	PathServerLeave      = "/v1/internal/server/leave"
+	PathServerReadIndex  = "/v1/internal/server/read-index"
+	PathServerHasNode    = "/v1/internal/server/has-node"
+	PathServerProbe      = "/v1/internal/server/probe"
+	PathServerNodeLost   = "/v1/internal/server/node-lost"
+)
+
+func internalRoutes() []Route {
+	return []Route{
+		internal("node.register", "node/register", AuthAgent, "Add a node or change what is known of it."),
+		internal("node.heartbeat", "node/heartbeat", AuthAgent, "Keep a node alive."),
+		internal("node.syncAllocs", "node/allocs", AuthAgent, "Wait for changes of a node's allocations.").local(),
+		internal("node.updateAllocs", "node/update", AuthAgent, "Report the states of a node's allocations."),
+		internal("client.hello", "node/hello", AuthServer, "Who the node of a connection is.").local(),
+		internal("server.status", "server/status", AuthServer, "What a server is and knows.").local(),
+		internal("server.promise", "server/promise", AuthServer, "Agree to the first set of servers.").local(),
+		internal("server.join", "server/join", AuthServer, "Become a Raft peer."),
+		internal("server.leave", "server/leave", AuthServer, "Cease to be a Raft peer."),
+		internal("server.readIndex", "server/read-index", AuthServer, "An index that holds all that was acknowledged."),
+		internal("server.hasNode", "server/has-node", AuthServer, "Whether a node is connected to this server.").local(),
+		internal("server.probe", "server/probe", AuthServer, "Whether an address answers this server.").local(),
+		internal("server.nodeLost", "server/node-lost", AuthServer, "A node's connection has ended."),
+	}
+}

@@ -1,0 +1,237 @@
+package cluster
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nomadlite/nomadlite/e2e/agenttest"
+)
+
+// start starts a cluster for a test and waits until it has a leader and all of
+// its nodes.
+func start(t *testing.T, opts Options) *Cluster {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root: ends processes by their environment")
+	}
+	c, err := Start(t.TempDir(), opts)
+	if c != nil {
+		t.Cleanup(func() {
+			for _, m := range c.All() {
+				if t.Failed() {
+					t.Logf("%s:\n%s", m.Name, m.LogTail())
+				}
+			}
+			c.Stop()
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.awaitLeader(t, c.Servers...)
+	agenttest.Eventually(t, "nodes", c.AwaitNodes(c.Servers[0], opts.Clients))
+	return c
+}
+
+// awaitLeader waits until all of the servers follow the same leader and
+// returns it.
+func (c *Cluster) awaitLeader(t *testing.T, servers ...*Member) *Member {
+	t.Helper()
+	var leader *Member
+	agenttest.Eventually(t, "a leader", func() error {
+		leader = nil
+		for _, s := range servers {
+			got := c.Leader(s)
+			if got == nil || leader != nil && got != leader {
+				return fmt.Errorf("%s says that %v leads", s.Name, got)
+			}
+			leader = got
+		}
+		// It must answer as the leader, not only be elected.
+		_, err := leader.Do("GET", "/v1/jobs", nil, nil)
+		return err
+	})
+	return leader
+}
+
+// without are the members but one.
+func without(all []*Member, one *Member) []*Member {
+	var out []*Member
+	for _, m := range all {
+		if m != one {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// TestServers: three servers find each other by gossip and elect a leader; any
+// of them takes writes and answers reads; when the leader is killed the others
+// go on.
+func TestServers(t *testing.T) {
+	c := start(t, Options{Servers: 3})
+	leader := c.awaitLeader(t, c.Servers...)
+	followers := without(c.Servers, leader)
+	if _, err := followers[0].Do("PUT", "/v1/jobs", Service("one", 1), nil); err != nil {
+		t.Fatal(err)
+	}
+	h, err := followers[1].Do("GET", "/v1/job/one", nil, nil)
+	if err != nil {
+		t.Fatalf("a default read by the other follower: %v", err)
+	}
+	if h.Get("X-Nomad-Knownleader") != "true" || h.Get("X-Nomad-Lastcontact") != "0" || len(h.Values("X-Nomad-Index")) != 1 {
+		t.Errorf("headers of a forwarded read: %v", h)
+	}
+	agenttest.Eventually(t, "a stale read by a follower", func() error {
+		_, err := followers[1].Do("GET", "/v1/job/one?stale", nil, nil)
+		return err
+	})
+	var members struct {
+		Members []struct {
+			Status string
+			Tags   map[string]string
+		}
+	}
+	agenttest.Eventually(t, "three members", func() error {
+		if _, err := followers[0].Do("GET", "/v1/agent/members", nil, &members); err != nil || len(members.Members) != 3 {
+			return fmt.Errorf("%v %v", members, err)
+		}
+		return nil
+	})
+	if err := leader.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	next := c.awaitLeader(t, followers...)
+	if next == leader {
+		t.Fatal("the killed server leads")
+	}
+	if _, err := without(followers, next)[0].Do("PUT", "/v1/jobs", Service("two", 1), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := leader.Again(); err != nil {
+		t.Fatal(err)
+	}
+	agenttest.Eventually(t, "the killed server follows and has caught up", func() error {
+		_, err := leader.Do("GET", "/v1/job/two?stale", nil, nil)
+		return err
+	})
+}
+
+// TestStaleReadWithoutLeader: a server without its majority answers stale
+// reads, says for how long it has been alone, and refuses the rest.
+func TestStaleReadWithoutLeader(t *testing.T) {
+	c := start(t, Options{Servers: 3})
+	leader := c.awaitLeader(t, c.Servers...)
+	followers := without(c.Servers, leader)
+	if _, err := leader.Do("PUT", "/v1/jobs", Service("one", 1), nil); err != nil {
+		t.Fatal(err)
+	}
+	last := followers[0]
+	agenttest.Eventually(t, "replication", func() error { _, err := last.Do("GET", "/v1/job/one?stale", nil, nil); return err })
+	for _, s := range without(c.Servers, last) {
+		if err := s.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	agenttest.Eventually(t, "known leader false", func() error {
+		h, err := last.Do("GET", "/v1/job/one?stale", nil, nil)
+		if err != nil {
+			t.Fatalf("a stale read: %v", err)
+		}
+		if h.Get("X-Nomad-Knownleader") != "false" || h.Get("X-Nomad-Lastcontact") == "0" {
+			return fmt.Errorf("headers %v", h)
+		}
+		return nil
+	})
+	if _, err := last.Do("PUT", "/v1/jobs", Service("two", 1), nil); err == nil || !strings.Contains(err.Error(), "No cluster leader") {
+		t.Errorf("a write without a leader: %v", err)
+	}
+}
+
+// TestClients: clients of their own run work, whichever server they talk to;
+// logs are read through any server; a killed server costs nothing, and the work
+// of a killed client is running elsewhere within seconds.
+func TestClients(t *testing.T) {
+	c := start(t, Options{Servers: 3, Clients: 2})
+	any := c.Servers[0]
+	if _, err := any.Do("PUT", "/v1/jobs", Service("web", 4), nil); err != nil {
+		t.Fatal(err)
+	}
+	agenttest.Eventually(t, "four allocations", c.AwaitRunning(any, "web", 4))
+	before, err := c.Running(any, "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range c.All() {
+		for _, a := range before {
+			agenttest.Eventually(t, "the log of "+a.ID+" by "+m.Name, c.logs(m, a.ID))
+		}
+	}
+
+	leader := c.awaitLeader(t, c.Servers...)
+	if err := leader.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	left := without(c.Servers, leader)
+	c.awaitLeader(t, left...)
+	for _, a := range before {
+		agenttest.Eventually(t, "the log of "+a.ID+" after a server was killed", c.logs(left[0], a.ID))
+	}
+	after, err := c.Running(left[0], "web")
+	if err != nil || ids(after) != ids(before) {
+		t.Fatalf("a killed server moved work: %v, then %v (%v)", before, after, err)
+	}
+
+	victim := c.Clients[0]
+	began := time.Now()
+	if err := victim.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	agenttest.Eventually(t, "replacements on the other client", func() error {
+		got, err := c.Running(left[0], "web")
+		if err != nil {
+			return err
+		}
+		for _, a := range got {
+			if a.NodeName == victim.Name {
+				return fmt.Errorf("%s still counts on %s", a.ID, victim.Name)
+			}
+		}
+		if len(got) != 4 {
+			return fmt.Errorf("%d run", len(got))
+		}
+		return nil
+	})
+	t.Logf("replaced within %v", time.Since(began))
+}
+
+// logs is a condition: the member reads an allocation's log.
+func (c *Cluster) logs(m *Member, alloc string) func() error {
+	return func() error {
+		resp, err := web.Get(m.Addr + "/v1/client/fs/logs/" + alloc + "?task=t&type=stdout&plain=true")
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil || string(text) != "hello from "+alloc+"\n" {
+			return fmt.Errorf("%s: %q %v", resp.Status, text, err)
+		}
+		return nil
+	}
+}
+
+// ids are the ids of allocations, in order.
+func ids(all []Alloc) string {
+	var out []string
+	for _, a := range all {
+		out = append(out, a.ID)
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
