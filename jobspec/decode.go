@@ -15,9 +15,6 @@ type decoder struct {
 	blocks int // made so far, dynamic ones included
 }
 
-// maxBlocks bounds what dynamic blocks may expand to.
-const maxBlocks = 100_000
-
 // block is a block to decode: a written one, or one made by a dynamic block.
 type block struct {
 	kind   string
@@ -36,21 +33,18 @@ func (d *decoder) job(b *hcl.Block, into *structs.Job) hcl.Diagnostics {
 // body decodes a body into the struct v.
 func (d *decoder) body(body hcl.Body, at site, v reflect.Value) hcl.Diagnostics {
 	l := layoutOf(v.Type())
-	content, diags := body.Content(&l.schema)
-	if content == nil {
-		return diags
-	}
-	blocks, more := d.expand(content.Blocks, &l.schema, at)
+	attrs, written, diags := contentOf(body, l)
+	blocks, more := d.expand(written, &l.schema, at)
 	diags = append(diags, more...)
 	h := hooks[v.Type()]
 	if h != nil && h.before != nil {
 		h.before(v.Addr().Interface())
 	}
 	for _, f := range l.fields {
-		diags = append(diags, d.field(f, content.Attributes[f.name], blocks[f.name], at, v.Field(f.index))...)
+		diags = append(diags, d.field(f, attrs[f.name], blocks[f.name], at, v.Field(f.index))...)
 	}
 	if h != nil && h.after != nil {
-		in := &extras{decoder: d, attrs: content.Attributes, blocks: blocks, site: at}
+		in := &extras{decoder: d, attrs: attrs, blocks: blocks, site: at}
 		diags = append(diags, h.after(in, v.Addr().Interface())...)
 	}
 	return diags
@@ -85,6 +79,9 @@ func (d *decoder) blockField(f field, blocks []block, into reflect.Value) hcl.Di
 		blocks = blocks[:1]
 	}
 	for _, b := range blocks {
+		if len(diags) > maxProblems {
+			return diags
+		}
 		elem := reflect.New(f.element())
 		diags = append(diags, d.block(b, elem.Elem())...)
 		switch f.typ.Kind() {

@@ -56,6 +56,11 @@ func (d *decoder) generate(b *hcl.Block, header *hcl.BlockHeaderSchema, at site)
 	if len(content.Blocks) != 1 {
 		return nil, append(diags, problem(b.DefRange, "Wrong number of content blocks", "A dynamic block has exactly one content block, not %d.", len(content.Blocks)))
 	}
+	inside := content.Blocks[0].Body
+	if tree, more := native(inside); tree != nil { // once for all elements
+		inside = tree
+		diags = append(diags, more...)
+	}
 	iterator, more := iteratorName(content.Attributes["iterator"], header.Type)
 	diags = append(diags, more...)
 	forEach := content.Attributes["for_each"].Expr
@@ -84,7 +89,7 @@ func (d *decoder) generate(b *hcl.Block, header *hcl.BlockHeaderSchema, at site)
 		if more.HasErrors() {
 			return made, diags
 		}
-		made = append(made, block{kind: header.Type, labels: labels, body: content.Blocks[0].Body, at: b.DefRange, site: inner})
+		made = append(made, block{kind: header.Type, labels: labels, body: inside, at: b.DefRange, site: inner})
 	}
 	return made, diags
 }

@@ -88,7 +88,9 @@ func (e *evaluator) value(expr hcl.Expression, at site) (v cty.Value, diags hcl.
 	ready, done := e.prepared[native]
 	if !done {
 		ready = e.prepare(native, at.names, origin{e.sources[expr.Range().Filename], 0})
-		e.prepared[native] = ready
+		if at.names != nil { // it is evaluated again for the next element
+			e.prepared[native] = ready
+		}
 	}
 	v, diags = ready.Value(at.ctx)
 	if e.meter.reason != "" {
@@ -143,7 +145,7 @@ func (e *evaluator) template(text string, at hcl.Range, s site) (cty.Value, hcl.
 		return v, nil
 	}
 	source := []byte(text)
-	if diags := checkSource(append(append([]byte(`"`), source...), '"'), at.Filename, false); diags.HasErrors() {
+	if diags := checkSource(append(append([]byte(`"`), source...), '"'), at.Filename, false, maxWhole); diags.HasErrors() {
 		return cty.DynamicVal, diags
 	}
 	start := at.Start
@@ -294,9 +296,9 @@ func (x meteredExpr) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 
 // budget is how much all evaluations of a file may produce: a unit is a byte of
 // text, an element counts as several. It takes well under a second to spend.
-const budget = 48 << 20
+const budget = 30 << 20
 
-const elementCost = 48
+const elementCost = 400
 
 // maxExponent bounds numbers, whose decimal text would otherwise fill memory.
 const maxExponent = 4096

@@ -35,6 +35,13 @@ type layout struct {
 	labels []field
 	schema hcl.BodySchema
 	byName map[string]field
+
+	// What the schema has, by name: arguments, those that must be given, and
+	// how many labels a block has.
+	attrs    map[string]bool
+	known    map[string]bool // arguments and blocks
+	required []string
+	blocks   map[string]int
 }
 
 var layouts sync.Map // reflect.Type → *layout
@@ -71,8 +78,22 @@ func layoutOf(t reflect.Type) *layout {
 	if len(l.schema.Blocks) > 0 {
 		l.schema.Blocks = append(l.schema.Blocks, hcl.BlockHeaderSchema{Type: "dynamic", LabelNames: []string{"type"}})
 	}
+	l.index()
 	layouts.Store(t, l)
 	return l
+}
+
+func (l *layout) index() {
+	l.attrs, l.blocks, l.known = map[string]bool{}, map[string]int{}, known(&l.schema)
+	for _, a := range l.schema.Attributes {
+		l.attrs[a.Name] = true
+		if a.Required {
+			l.required = append(l.required, a.Name)
+		}
+	}
+	for _, b := range l.schema.Blocks {
+		l.blocks[b.Type] = len(b.LabelNames)
+	}
 }
 
 func fieldOf(sf reflect.StructField, index int) (field, bool) {

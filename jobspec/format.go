@@ -14,7 +14,7 @@ import (
 // change, the meaning does not. Text with syntax errors is refused with an
 // *Error; path names it in messages. Format is idempotent.
 func Format(path string, source []byte) ([]byte, error) {
-	if diags := checkSource(source, path, false); diags.HasErrors() {
+	if diags := checkSource(source, path, false, maxTokens); diags.HasErrors() {
 		return nil, invalid(diags)
 	}
 	if _, diags := hclsyntax.ParseConfig(source, path, hcl.InitialPos); diags.HasErrors() {

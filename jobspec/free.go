@@ -30,18 +30,17 @@ func (d *decoder) freeField(f field, blocks []block, into reflect.Value) hcl.Dia
 // maps inside; an attribute with an object written out becomes a list of one
 // map. Attributes that are null are left out.
 func (d *decoder) free(body hcl.Body, at site) (map[string]any, hcl.Diagnostics) {
-	native, ok := body.(*hclsyntax.Body)
-	if !ok {
+	tree, diags := native(body)
+	if tree == nil {
 		return d.freeAttributes(body, at)
 	}
 	m := map[string]any{}
-	var diags hcl.Diagnostics
-	for _, name := range sortedKeys(native.Attributes) {
-		attr := native.Attributes[name]
+	for _, name := range sortedKeys(tree.Attributes) {
+		attr := tree.Attributes[name]
 		_, literal := attr.Expr.(*hclsyntax.ObjectConsExpr)
 		diags = append(diags, d.freeValue(m, name, attr.Expr, literal, at)...)
 	}
-	for _, b := range native.Blocks {
+	for _, b := range tree.Blocks {
 		if d.blocks++; d.blocks > maxBlocks {
 			return m, append(diags, problem(b.DefRange(), "Too many blocks", "A job may have up to %d blocks.", maxBlocks))
 		}

@@ -143,14 +143,14 @@ func bcryptFunc(m *meter) function.Function {
 }
 
 // maxPEM bounds the key that rsadecrypt reads.
-const maxPEM = 16 << 10
+const maxPEM = 7 << 10
 
 func rsaDecryptFunc(m *meter) function.Function {
 	return function.New(&function.Spec{
 		Params: []function.Parameter{{Name: "ciphertext", Type: cty.String}, {Name: "privatekey", Type: cty.String}},
 		Type:   function.StaticReturnType(cty.String),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-			m.spend(1 << 20)
+			m.spend(4 << 20)
 			cipher, err := base64.StdEncoding.DecodeString(args[0].AsString())
 			if err != nil {
 				return cty.NilVal, fmt.Errorf("failed to decode the cipher text: it must be base64")

@@ -51,6 +51,8 @@ type ParseConfig struct {
 	BaseDir string
 	// Warn is told of what is odd but not wrong; it may be nil.
 	Warn func(text string)
+
+	whole int // bodies up to this size are parsed at once; 0 is the default
 }
 
 // Error is everything that is wrong with a job file. Its text has one line a
@@ -126,12 +128,22 @@ var rootSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 
 func (p *parser) parse() (*structs.Job, hcl.Diagnostics) {
 	p.cfg.Source = withoutBOM(p.cfg.Source)
-	body, diags := parseBody(p.cfg.Source, p.cfg.Path, IsJSON(p.cfg.Source))
+	if p.cfg.whole == 0 {
+		p.cfg.whole = wholeSize
+	}
+	body, diags := parseBody(p.cfg.Source, p.cfg.Path, IsJSON(p.cfg.Source), p.cfg.whole)
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	content, more := body.Content(rootSchema)
-	diags = append(diags, more...)
+	job, diags := p.decode(body)
+	if large, ok := body.(*pieces); ok && large.text.syntax.HasErrors() {
+		return nil, large.text.syntax
+	}
+	return job, diags
+}
+
+func (p *parser) decode(body hcl.Body) (*structs.Job, hcl.Diagnostics) {
+	content, diags := body.Content(rootSchema)
 	p.eval = newEvaluator(p.cfg)
 	p.eval.sources[p.cfg.Path] = p.cfg.Source
 
@@ -167,10 +179,18 @@ func withoutBOM(source []byte) []byte {
 	return bytes.TrimPrefix(source, []byte("\xef\xbb\xbf"))
 }
 
-// parseBody checks the limits of a source and parses its syntax.
-func parseBody(source []byte, name string, isJSON bool) (hcl.Body, hcl.Diagnostics) {
-	if diags := checkSource(source, name, isJSON); diags.HasErrors() {
+// parseBody checks the limits of a source and parses its syntax, unless it is
+// larger than whole and not JSON.
+func parseBody(source []byte, name string, isJSON bool, whole int) (hcl.Body, hcl.Diagnostics) {
+	tokens := maxTokens
+	if isJSON {
+		tokens = maxWhole // it cannot be parsed in pieces
+	}
+	if diags := checkSource(source, name, isJSON, tokens); diags.HasErrors() {
 		return nil, diags
+	}
+	if !isJSON && len(source) > whole {
+		return newPieces(source, name, whole), nil
 	}
 	var file *hcl.File
 	var diags hcl.Diagnostics

@@ -14,7 +14,7 @@ import (
 // structs.Invalid.
 func ParseJSON(source []byte) (*structs.Job, error) {
 	source = withoutBOM(source)
-	if diags := checkSource(source, "job.json", true); diags.HasErrors() {
+	if diags := checkSource(source, "job.json", true, maxValues); diags.HasErrors() {
 		return nil, structs.Errorf(structs.Invalid, "cannot parse the JSON job: %s", diags[0].Detail)
 	}
 	var outer struct{ Job *structs.Job }

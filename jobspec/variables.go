@@ -268,7 +268,7 @@ func (p *parser) assign(v *variable, raw, from, file string) hcl.Diagnostics {
 	at := hcl.Range{Filename: file}
 	value := cty.StringVal(raw)
 	if v.typ != cty.String && v.typ != cty.Number && v.typ != cty.DynamicPseudoType {
-		if diags := checkSource([]byte(raw), file, false); diags.HasErrors() {
+		if diags := checkSource([]byte(raw), file, false, maxWhole); diags.HasErrors() {
 			return diags
 		}
 		expr, diags := hclsyntax.ParseExpression([]byte(raw), file, hcl.InitialPos)
@@ -294,12 +294,17 @@ func (v *variable) set(value cty.Value, from string, at hcl.Range) hcl.Diagnosti
 
 func (p *parser) assignFile(vs *variables, f VarFile) hcl.Diagnostics {
 	content := withoutBOM(f.Content)
-	body, diags := parseBody(content, f.Path, IsJSON(content) || strings.HasSuffix(f.Path, ".json"))
+	body, diags := parseBody(content, f.Path, IsJSON(content) || strings.HasSuffix(f.Path, ".json"), wholeSize)
 	if diags.HasErrors() {
 		return diags
 	}
-	if native, ok := body.(*hclsyntax.Body); ok {
-		for _, b := range native.Blocks {
+	tree, more := native(body)
+	if diags = append(diags, more...); diags.HasErrors() {
+		return diags
+	}
+	if tree != nil {
+		body = tree
+		for _, b := range tree.Blocks {
 			if b.Type == "variable" {
 				diags = append(diags, problem(b.DefRange(), "Variable declaration in a .var file", "A file of values assigns variables: write %s = <value>.", strings.Join(b.Labels, " ")))
 			}

@@ -1,0 +1,6 @@
+//go:build race
+
+package jobspec
+
+// The race detector makes everything several times slower.
+const raceEnabled = true
