@@ -317,6 +317,9 @@ func (s *Service) canonicalize(j *Job, g *TaskGroup, t *Task) {
 	if c := s.CheckRestart; c != nil {
 		setPtr(&c.Grace, time.Second)
 	}
+	if c := s.Connect; c != nil {
+		c.canonicalize()
+	}
 	s.Checks = withoutNil(s.Checks)
 	for _, c := range s.Checks {
 		setDefault(&c.Name, "service: \""+s.Name+"\" check")

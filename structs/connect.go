@@ -11,6 +11,52 @@ type ConsulConnect struct {
 	SidecarTask    *SidecarTask          `hcl:"sidecar_task,block"`
 }
 
+// canonicalize fills in defaults and moves what has older names in JSON.
+func (c *ConsulConnect) canonicalize() {
+	if t := c.SidecarTask; t != nil {
+		setPtr(&t.KillTimeout, DefaultKillTimeout)
+		setPtr(&t.ShutdownDelay, 0)
+	}
+	if s := c.SidecarService; s != nil && s.Proxy != nil {
+		s.Proxy.canonicalize()
+	}
+	if g := c.Gateway; g != nil {
+		g.canonicalize()
+	}
+}
+
+func (p *ConsulProxy) canonicalize() {
+	if p.Expose == nil {
+		p.Expose = p.ExposeConfig
+	}
+	p.ExposeConfig = nil
+	p.Upstreams = withoutNil(p.Upstreams)
+	if e := p.Expose; e != nil {
+		if len(e.Paths) == 0 {
+			e.Paths = e.Path
+		}
+		e.Path = nil
+		e.Paths = withoutNil(e.Paths)
+	}
+}
+
+func (g *ConsulGateway) canonicalize() {
+	if g.Proxy == nil {
+		g.Proxy = &ConsulGatewayProxy{}
+	}
+	setPtr(&g.Proxy.ConnectTimeout, 5*time.Second)
+	if i := g.Ingress; i != nil {
+		i.Listeners = withoutNil(i.Listeners)
+		for _, l := range i.Listeners {
+			setDefault(&l.Protocol, "tcp")
+			l.Services = withoutNil(l.Services)
+		}
+	}
+	if t := g.Terminating; t != nil {
+		t.Services = withoutNil(t.Services)
+	}
+}
+
 // ConsulSidecarService describes the sidecar proxy's own service.
 type ConsulSidecarService struct {
 	Tags                   []string          `hcl:"tags"`
@@ -45,6 +91,8 @@ type ConsulProxy struct {
 	Upstreams           []*ConsulUpstream       `hcl:"upstreams,block"`
 	TransparentProxy    *ConsulTransparentProxy `hcl:"transparent_proxy,block"`
 	Config              map[string]any          `hcl:"config,free"`
+	// ExposeConfig is the older name of Expose in JSON.
+	ExposeConfig *ConsulExposeConfig `json:",omitempty" hcl:"-"`
 }
 
 // ConsulUpstream is a service that the proxied task reaches.
@@ -66,6 +114,7 @@ type ConsulUpstream struct {
 // ConsulExposeConfig lists paths that bypass the proxy.
 type ConsulExposeConfig struct {
 	Paths []*ConsulExposePath `hcl:"path,block"`
+	Path  []*ConsulExposePath `json:",omitempty" hcl:"-"` // the older name of Paths in JSON
 }
 
 // ConsulExposePath is one exposed path.

@@ -63,7 +63,7 @@ type DNSConfig struct {
 
 // CNIConfig holds arguments for CNI plugins.
 type CNIConfig struct {
-	Args map[string]string `hcl:"args,map"`
+	Args map[string]string `hcl:"args"`
 }
 
 // AllocatedResources is what an allocation was given, by task and shared.

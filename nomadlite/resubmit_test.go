@@ -1,0 +1,129 @@
+package nomadlite
+
+import (
+	"bytes"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/jobspec"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// TestUnchangedJobPlansAsNoChange registers the job of every golden at a
+// server, reads it, plans what was read and plans the file again: both times
+// nothing is to be done. Goldens that are about one attribute are completed to
+// a job; blocks that no client of this build runs count as well.
+func TestUnchangedJobPlansAsNoChange(t *testing.T) {
+	refused := unbuiltBlocks
+	unbuiltBlocks = nil
+	t.Cleanup(func() { unbuiltBlocks = refused })
+	s, _ := startServer(t, "")
+	s.join()
+	registered := 0
+	for name, cfg := range goldenFiles(t) {
+		job, err := jobspec.Parse(cfg)
+		if err != nil || strings.Contains(string(cfg.Source), "uuidv4") || strings.Contains(string(cfg.Source), "bcrypt") {
+			continue
+		}
+		completed(job)
+		job.ID = strings.NewReplacer(".txtar/", "-", " ", "-").Replace(name) // a purged job of the same id still has allocations
+		ctx := s.context()
+		_, _, err = s.client.Jobs().Register(ctx, &api.JobRegisterRequest{Job: job.Copy()}, nil)
+		if err != nil {
+			t.Logf("%s: %.120s", name, err)
+			continue
+		}
+		registered++
+		stored, _, err := s.client.Jobs().Get(ctx, job.ID, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for what, again := range map[string]*structs.Job{"stored": stored, "file": job} {
+			plan, _, err := s.client.Jobs().Plan(ctx, &api.JobPlanRequest{Job: again, Diff: true}, nil)
+			if err != nil {
+				t.Errorf("%s, %s: %v", name, what, err)
+				continue
+			}
+			if plan.Diff.Type != structs.DiffTypeNone {
+				t.Errorf("%s, %s: the plan shows a change: %+v", name, what, plan.Diff)
+			}
+			for group, u := range plan.Annotations.DesiredTGUpdates {
+				if u.DestructiveUpdate+u.InPlaceUpdate+u.Stop > 0 {
+					t.Errorf("%s, %s: group %s would be changed: %+v", name, what, group, u)
+				}
+			}
+		}
+		if before := stored.Version; before != 0 {
+			t.Errorf("%s: first version is %d", name, before)
+		}
+		if _, _, err := s.client.Jobs().Register(ctx, &api.JobRegisterRequest{Job: stored}, nil); err != nil {
+			t.Errorf("%s: registering what was read: %v", name, err)
+		} else if after, _, err := s.client.Jobs().Get(ctx, job.ID, nil); err != nil || after.Version != 0 {
+			t.Errorf("%s: registering what was read makes version %d, %v", name, after.Version, err)
+		}
+		if _, _, err := s.client.Jobs().Stop(ctx, job.ID, api.StopOptions{Purge: true}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if registered < 50 {
+		t.Errorf("only %d jobs were registered", registered)
+	}
+}
+
+// completed adds what a job must have to be registered anywhere.
+func completed(job *structs.Job) {
+	job.Namespace, job.Region, job.NodePool = "", "", ""
+	if len(job.TaskGroups) == 0 {
+		job.TaskGroups = []*structs.TaskGroup{{Name: "g"}}
+	}
+	for _, g := range job.TaskGroups {
+		if len(g.Tasks) == 0 {
+			g.Tasks = []*structs.Task{{Name: "t"}}
+		}
+		for _, task := range g.Tasks {
+			if task.Driver == "" {
+				task.Driver = "mock"
+			}
+		}
+	}
+}
+
+// goldenFiles is the job files of package jobspec's goldens, by archive and
+// name.
+func goldenFiles(t *testing.T) map[string]jobspec.ParseConfig {
+	t.Helper()
+	paths, err := filepath.Glob("../jobspec/testdata/*.txtar")
+	if err != nil || len(paths) == 0 {
+		t.Fatal("no goldens", err)
+	}
+	out := map[string]jobspec.ParseConfig{}
+	for _, path := range paths {
+		archive, err := txtar.ParseFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := map[string][]byte{}
+		for _, f := range archive.Files {
+			files[f.Name] = f.Data
+		}
+		for _, f := range archive.Files {
+			name, isHCL := strings.CutSuffix(f.Name, ".hcl")
+			if !isHCL {
+				continue
+			}
+			cfg := jobspec.ParseConfig{Path: f.Name, Source: f.Data, AllowFS: true, BaseDir: "../jobspec/testdata/files"}
+			if vars := files[name+".vars"]; vars != nil {
+				cfg.VarFiles = []jobspec.VarFile{{Path: name + ".vars", Content: vars}}
+			}
+			if args := bytes.TrimSuffix(files[name+".args"], []byte("\n")); len(args) > 0 {
+				cfg.Vars = strings.Split(string(args), "\n")
+			}
+			out[filepath.Base(path)+"/"+name] = cfg
+		}
+	}
+	return out
+}
