@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/cronexpr"
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-version"
+	"github.com/hashicorp/raft"
 
 	"github.com/nomadlite/nomadlite/api/wire"
 	"github.com/nomadlite/nomadlite/structs"
@@ -72,6 +73,9 @@ type Config struct {
 	// Nil makes the route answer 501.
 	ParseJob func(hcl, vars string, canonicalize bool) (*structs.Job, error)
 	Logger   hclog.Logger // nil logs nothing
+
+	// wrapStores stands between Raft and its files in tests that break them.
+	wrapStores func(raft.LogStore, raft.StableStore) (raft.LogStore, raft.StableStore)
 }
 
 // Members finds agents. What it says is only where to ask: who a server is,

@@ -4,21 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/armon/go-metrics"
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-	wal "github.com/hashicorp/raft-wal"
 
 	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/api/wire"
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
+	"github.com/nomadlite/nomadlite/nomadlite/raftlog"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -36,6 +36,9 @@ const (
 	// enqueueTimeout bounds the wait for a place in Raft's queue.
 	enqueueTimeout = 10 * time.Second
 	snapshotsKept  = 2
+	// snapshotBytes of entries make a snapshot, and so do
+	// Config.RaftSnapshotThreshold entries.
+	snapshotBytes = 64 << 20
 )
 
 // errNoLeader is the contract's text for a region without a leader. What fails
@@ -50,7 +53,7 @@ type consensus struct {
 	*raft.Raft
 	transport raft.Transport
 	network   *raft.NetworkTransport // nil for a server that can have no peers
-	logs      io.Closer              // nil in memory
+	logs      *raftlog.Store         // nil in memory
 }
 
 // openRaft starts Raft over the state machine. fail is called at the first
@@ -74,20 +77,41 @@ func openRaft(cfg *Config, id string, machine *fsm.FSM, log hclog.Logger, fail f
 	if err != nil {
 		return nil, err
 	}
+	if cfg.wrapStores != nil {
+		logs, stable = cfg.wrapStores(logs, stable)
+	}
 	guard := &guardedStore{LogStore: logs, StableStore: stable, fail: fail}
+	// Followers apply what they have just written.
+	cached, err := raft.NewLogCache(maxAppendEntries, guard)
+	if err != nil {
+		c.close()
+		return nil, err
+	}
 	c.openTransport(cfg, log)
 	if err := c.recover(cfg, conf, guard, snaps, log); err != nil {
 		c.close()
 		return nil, err
 	}
-	known, err := raft.HasExistingState(guard, guard, snaps)
+	if c.logs != nil {
+		// Raft would go back to an older snapshot when the newest is damaged.
+		conf.NoSnapshotRestoreOnStart = true
+		if err := restoreNewest(filepath.Join(cfg.DataDir, "raft", "snapshots"), machine); err != nil {
+			c.close()
+			return nil, err
+		}
+	}
+	if err := forgetBootstrap(guard, snaps); err != nil {
+		c.close()
+		return nil, err
+	}
+	known, err := raft.HasExistingState(cached, guard, snaps)
 	if err == nil && !known && cfg.BootstrapExpect <= 1 && cfg.selfElects() {
-		err = raft.BootstrapCluster(conf, guard, guard, snaps, c.transport, raft.Configuration{Servers: []raft.Server{
+		err = raft.BootstrapCluster(conf, cached, guard, snaps, c.transport, raft.Configuration{Servers: []raft.Server{
 			{Suffrage: raft.Voter, ID: conf.LocalID, Address: raft.ServerAddress(cfg.RPCAddr)},
 		}})
 	}
 	if err == nil {
-		c.Raft, err = raft.NewRaft(conf, machine, guard, guard, snaps, c.transport)
+		c.Raft, err = raft.NewRaft(conf, machine, cached, guard, snaps, c.transport)
 	}
 	if err != nil {
 		c.close()
@@ -171,6 +195,22 @@ func (c *consensus) recover(cfg *Config, conf *raft.Config, store *guardedStore,
 	return nil
 }
 
+// forgetBootstrap makes a server new again whose first start ended between its
+// first term and its first entry. Raft would never give it a leader.
+func forgetBootstrap(g *guardedStore, snaps raft.SnapshotStore) error {
+	last, err1 := g.LastIndex()
+	term, err2 := g.GetUint64([]byte(termKey))
+	vote, err3 := g.GetUint64([]byte("LastVoteTerm"))
+	list, err4 := snaps.List()
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return fmt.Errorf("cannot read what Raft keeps: %w", err)
+	}
+	if last > 0 || term == 0 || vote > 0 || len(list) > 0 {
+		return nil
+	}
+	return g.SetUint64([]byte(termKey), 0)
+}
+
 // stores opens the log, the stable store and the snapshots.
 func (c *consensus) stores(cfg *Config, log hclog.Logger) (raft.LogStore, raft.StableStore, raft.SnapshotStore, error) {
 	if cfg.DataDir == "" || cfg.Dev {
@@ -178,20 +218,17 @@ func (c *consensus) stores(cfg *Config, log hclog.Logger) (raft.LogStore, raft.S
 		return mem, mem, raft.NewDiscardSnapshotStore(), nil
 	}
 	dir := filepath.Join(cfg.DataDir, "raft")
-	if err := os.MkdirAll(filepath.Join(dir, "wal"), 0o700); err != nil {
-		return nil, nil, nil, fmt.Errorf("cannot make the directory of the Raft log: %w", err)
-	}
-	w, err := wal.Open(filepath.Join(dir, "wal"), wal.WithLogger(log.Named("wal")))
+	logs, err := raftlog.Open(filepath.Join(dir, "log"))
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("cannot open the Raft log in %q: %w", dir, err)
+		return nil, nil, nil, err
 	}
-	c.logs = w
+	c.logs = logs
 	snaps, err := raft.NewFileSnapshotStoreWithLogger(dir, snapshotsKept, log)
 	if err != nil {
 		c.close()
 		return nil, nil, nil, fmt.Errorf("cannot open the snapshots in %q: %w", dir, err)
 	}
-	return w, w, snaps, nil
+	return logs, logs, snaps, nil
 }
 
 func (c *consensus) close() {
@@ -203,46 +240,92 @@ func (c *consensus) close() {
 	}
 }
 
+// shutdownWait bounds the wait for Raft, whose goroutines may hang in a read of
+// a disk that has failed.
+const shutdownWait = 10 * time.Second
+
 // shutdown stops Raft and closes the log.
 func (c *consensus) shutdown() error {
-	err := c.Shutdown().Error()
+	stopped := make(chan error, 1)
+	go func() { stopped <- c.Shutdown().Error() }()
+	var err error
+	select {
+	case err = <-stopped:
+	case <-time.After(shutdownWait):
+		err = fmt.Errorf("cannot stop Raft within %v; the log stays open until the process ends", shutdownWait)
+		return err
+	}
 	c.close()
 	return err
 }
 
-// guardedStore tells of the first write error of a log and stable store.
+// guardedStore tells of the first error of a log and stable store, and takes
+// nothing afterwards. It keeps Raft from panicking over such an error.
 type guardedStore struct {
 	raft.LogStore
 	raft.StableStore
-	fail func(error)
+	fail   func(error)
+	failed atomic.Bool
 }
 
-func (g *guardedStore) check(what string, err error) error {
+var errStoreFailed = errors.New("an earlier write has failed")
+
+func (g *guardedStore) write(what string, do func() error) error {
+	if g.failed.Load() {
+		return errStoreFailed
+	}
+	err := do()
 	if err != nil {
+		g.failed.Store(true)
 		g.fail(fmt.Errorf("cannot write the Raft %s: %w", what, err))
 	}
 	return err
 }
 
+// GetLog implements raft.LogStore. Raft panics when it cannot read what it is
+// to apply, so the error ends the server and the reader waits for that.
+func (g *guardedStore) GetLog(index uint64, l *raft.Log) error {
+	err := g.LogStore.GetLog(index, l)
+	if err == nil || errors.Is(err, raft.ErrLogNotFound) {
+		return err
+	}
+	g.failed.Store(true)
+	g.fail(fmt.Errorf("cannot read entry %d of the Raft log: %w", index, err))
+	select {}
+}
+
 // StoreLog implements raft.LogStore.
-func (g *guardedStore) StoreLog(l *raft.Log) error { return g.check("log", g.LogStore.StoreLog(l)) }
+func (g *guardedStore) StoreLog(l *raft.Log) error {
+	return g.write("log", func() error { return g.LogStore.StoreLog(l) })
+}
 
 // StoreLogs implements raft.LogStore.
 func (g *guardedStore) StoreLogs(l []*raft.Log) error {
-	return g.check("log", g.LogStore.StoreLogs(l))
+	return g.write("log", func() error { return g.LogStore.StoreLogs(l) })
 }
 
 // DeleteRange implements raft.LogStore.
 func (g *guardedStore) DeleteRange(first, last uint64) error {
-	return g.check("log", g.LogStore.DeleteRange(first, last))
+	return g.write("log", func() error { return g.LogStore.DeleteRange(first, last) })
 }
 
 // Set implements raft.StableStore.
-func (g *guardedStore) Set(k, v []byte) error { return g.check("vote", g.StableStore.Set(k, v)) }
+func (g *guardedStore) Set(k, v []byte) error {
+	return g.write("vote", func() error { return g.StableStore.Set(k, v) })
+}
 
-// SetUint64 implements raft.StableStore.
+// termKey is where Raft keeps its term. It panics when it cannot write it.
+const termKey = "CurrentTerm"
+
+// SetUint64 implements raft.StableStore. A term that could not be written may
+// stand in memory while the server ends: without a vote and an entry, which are
+// refused from now on, nobody hears of it.
 func (g *guardedStore) SetUint64(k []byte, v uint64) error {
-	return g.check("vote", g.StableStore.SetUint64(k, v))
+	err := g.write("vote", func() error { return g.StableStore.SetUint64(k, v) })
+	if string(k) == termKey {
+		return nil
+	}
+	return err
 }
 
 // IsMonotonic implements raft.MonotonicLogStore.

@@ -121,6 +121,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.cfg.Port != nil {
 		group.Go(func() error { return s.keepPeers(ctx) })
 	}
+	group.Go(func() error { return s.limitLog(ctx) })
 	group.Go(func() error {
 		select {
 		case err := <-s.failed:

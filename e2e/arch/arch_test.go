@@ -49,6 +49,7 @@ var floors = []floor{
 	{"nomadlite/periodic", 1, []string{"structs", "nomadlite/state"}},
 	{"nomadlite/deploy", 1, []string{"structs", "nomadlite/state"}},
 	{"nomadlite/drain", 1, []string{"structs", "nomadlite/state"}},
+	{"nomadlite/raftlog", 1, []string{}},
 	{"nomadlite/keyring", 1, []string{}},
 	{"nomadlite/member", 1, []string{}},
 	{"nomadlite/gc", 1, []string{"structs", "nomadlite/state"}},
