@@ -483,3 +483,39 @@ func otherText(t *testing.T, path, before string) string {
 		}
 	}
 }
+
+// TestStickyData: the allocation that replaces another on its node finds its
+// data, and only once the other has ended.
+func TestStickyData(t *testing.T) {
+	s := newServers()
+	dir := shortDir(t)
+	start(t, dir, s, true)
+	sticky := func(a *structs.Allocation) *structs.Allocation {
+		a.Job.TaskGroups[0].EphemeralDisk = &structs.EphemeralDisk{Sticky: true, SizeMB: structs.Ptr(10)}
+		return a
+	}
+	s.put(sticky(shell(firstID, structs.JobTypeService, `trap 'sleep 0.2; echo last >> $NOMAD_ALLOC_DIR/data/f; exit' INT; echo local > $NOMAD_TASK_DIR/f; echo first > $NOMAD_ALLOC_DIR/data/f; while :; do sleep 0.05; done`)))
+	awaitFile(t, filepath.Join(dir, "alloc", firstID, "alloc/data/f"))
+	next := sticky(shell(secondID, structs.JobTypeBatch, `[ "$(cat $NOMAD_TASK_DIR/f $NOMAD_ALLOC_DIR/data/f | tr '\n' ' ')" = "local first last " ]`))
+	next.PreviousAllocation = firstID
+	s.put(next)
+	s.stop(firstID)
+	if u := s.await(t, secondID, func(u *structs.AllocUpdate) bool { return u.TaskStates["main"].State == structs.TaskStateDead }); u.ClientStatus != structs.AllocClientStatusComplete {
+		t.Errorf("the second allocation did not find the data: %+v", u.TaskStates["main"].Events)
+	}
+}
+
+// awaitFile waits for a file that a task writes.
+func awaitFile(t *testing.T, path string) {
+	t.Helper()
+	limit := time.Now().Add(patience)
+	for {
+		if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("%s was never written", path)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}

@@ -32,10 +32,12 @@ type Config struct {
 	Binary         string
 	Drivers        []driver.Spec
 	MaxKillTimeout time.Duration
-	// GC bounds what is kept of finished allocations.
-	GCInterval  time.Duration
-	GCMaxAllocs int
-	GCParallel  int
+	// GC bounds what is kept of finished allocations: the number of all
+	// allocations, and the use of their disk in percent. 0 is no limit.
+	GCInterval                        time.Duration
+	GCMaxAllocs                       int
+	GCParallel                        int
+	GCDiskThreshold, GCInodeThreshold float64
 	// Ephemeral ends tasks, drivers and keeper with the agent and does not
 	// wait for disks: a dev agent's node is gone when it ends.
 	Ephemeral bool

@@ -158,11 +158,11 @@ func (c *Client) allocGC(_ context.Context, r *api.Request) (*api.Response, erro
 	return &api.Response{}, c.destroy(run)
 }
 
-func (c *Client) collectNow(_ context.Context, r *api.Request) (*api.Response, error) {
+func (c *Client) collectNow(ctx context.Context, r *api.Request) (*api.Response, error) {
 	if err := c.localNode(r); err != nil {
 		return nil, err
 	}
-	c.collectOver(0)
+	c.collectWhile(ctx, room{maxFinished: 0})
 	return &api.Response{}, nil
 }
 

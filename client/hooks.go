@@ -6,5 +6,5 @@ import "github.com/nomadlite/nomadlite/client/alloc"
 // the order of the contract (reference runtime.md 7). Call it once, when the
 // node has its parts.
 func (c *Client) allocHooks() []alloc.Hook {
-	return []alloc.Hook{}
+	return []alloc.Hook{previous{c}}
 }

@@ -207,7 +207,7 @@ func (a *AllocDir) Destroy() error {
 	var errs []error
 	for _, t := range a.taskDirs() {
 		for _, name := range []string{secretsName, privateName} {
-			err := syscall.Unmount(filepath.Join(a.path, t, name), syscall.MNT_DETACH|umountNoFollow)
+			err := unmount(filepath.Join(a.path, t, name))
 			if err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.EPERM) {
 				errs = append(errs, fmt.Errorf("cannot unmount %s of task %q: %w", name, t, err))
 			}
@@ -218,6 +218,10 @@ func (a *AllocDir) Destroy() error {
 	}
 	return os.RemoveAll(a.path)
 }
+
+// unmount detaches a mount, which processes may still use, and follows no
+// link.
+func unmount(path string) error { return syscall.Unmount(path, syscall.MNT_DETACH|umountNoFollow) }
 
 // umountNoFollow is UMOUNT_NOFOLLOW, which package syscall lacks.
 const umountNoFollow = 0x8

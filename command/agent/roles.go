@@ -77,7 +77,7 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 	node.Reserved.Cores, node.Reserved.Ports = c.Reserved.Cores, c.Reserved.ReservedPorts
 	return client.Config{
 		Servers: servers, Logger: log, Node: node, StateDir: c.StateDir, AllocDir: c.AllocDir, Binary: binary, Drivers: drivers,
-		MaxKillTimeout: c.MaxKillTimeout, GCInterval: c.GCInterval, GCMaxAllocs: c.GCMaxAllocs, GCParallel: c.GCParallel,
+		MaxKillTimeout: c.MaxKillTimeout, GCInterval: c.GCInterval, GCMaxAllocs: c.GCMaxAllocs, GCParallel: c.GCParallel, GCDiskThreshold: c.GCDiskThreshold, GCInodeThreshold: c.GCInodeThreshold,
 		Ephemeral: cfg.DevMode, DisableExec: c.DisableRemoteExec, Ineligible: c.DefaultIneligible,
 	}, nil
 }
