@@ -20,6 +20,7 @@ import (
 	"github.com/nomadlite/nomadlite/client/fingerprint"
 	"github.com/nomadlite/nomadlite/client/keeper"
 	"github.com/nomadlite/nomadlite/client/localdb"
+	"github.com/nomadlite/nomadlite/client/network"
 	"github.com/nomadlite/nomadlite/plugins/base"
 	plugin "github.com/nomadlite/nomadlite/plugins/driver"
 	"github.com/nomadlite/nomadlite/structs"
@@ -38,6 +39,7 @@ type Client struct {
 	drivers *driver.Manager
 	reports *reporter
 	slots   chan struct{}
+	network *network.Manager
 	hooks   []alloc.Hook // of every allocation; set once by Run
 
 	// nodeChanged asks for a new registration, driverSeen counts first
@@ -92,7 +94,17 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	log := cfg.Logger.Named("client")
+	cfg.Network.StateDir, cfg.Network.PluginLogger = filepath.Join(cfg.StateDir, "network"), log.Named("network")
+	networks, err := network.New(cfg.Network)
+	if err != nil {
+		return nil, err
+	}
 	cfg.Node.ID, cfg.Node.SecretID, cfg.Node.AllocDir = id, secret, cfg.AllocDir
+	cfg.Node.CNINetworks, cfg.Node.CNIPlugins, cfg.Node.Hairpin = networks.Networks(), networks.Plugins(context.Background()), networks.Hairpin()
+	if name, ok := networks.Bridge(); ok {
+		cfg.Node.Bridge = name
+	}
 	node, err := fingerprint.Node(cfg.Node)
 	if err != nil {
 		return nil, fmt.Errorf("cannot fingerprint the node: %w", err)
@@ -101,7 +113,6 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Ineligible {
 		node.SchedulingEligibility = structs.NodeIneligible
 	}
-	log := cfg.Logger.Named("client")
 	db, warning, err := localdb.Open(filepath.Join(cfg.StateDir, "state.log"), !cfg.Ephemeral)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the client's state: %w", err)
@@ -110,7 +121,7 @@ func New(cfg Config) (*Client, error) {
 		log.Warn(warning)
 	}
 	c := &Client{
-		cfg: cfg, log: log, db: db, node: node, runners: map[string]*run{},
+		cfg: cfg, log: log, db: db, network: networks, node: node, runners: map[string]*run{},
 		slots:       make(chan struct{}, startsPerCore*runtime.NumCPU()),
 		nodeChanged: make(chan struct{}, 1), driverSeen: make(chan string, len(cfg.Drivers)),
 		beatNow: make(chan struct{}, 1), registered: make(chan struct{}),
@@ -343,6 +354,9 @@ func (c *Client) restore(ctx context.Context) error {
 		}
 	}
 	c.sweepOrphans(known)
+	if err := c.network.Sweep(ctx, func(id string) bool { return known[id] }); err != nil {
+		c.log.Error("cannot remove the networks of allocations that nobody knows", "error", err)
+	}
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/fingerprint"
+	"github.com/nomadlite/nomadlite/client/network"
 )
 
 // Config is what a node agent is told.
@@ -28,6 +29,9 @@ type Config struct {
 	Node     fingerprint.Config
 	StateDir string // of the agent's own files
 	AllocDir string // of the allocations
+	// Network configures networks of allocations; its StateDir is filled from
+	// ours.
+	Network network.Config
 	// Binary is our own: keeper and built-in drivers run from it.
 	Binary         string
 	Drivers        []driver.Spec

@@ -508,6 +508,9 @@ func (r *Runner) update() *structs.AllocUpdate {
 	for _, v := range views {
 		u.TaskStates[v.name] = v.state
 	}
+	if n := r.net(); n != nil {
+		u.NetworkStatus = n.Status
+	}
 	return u
 }
 

@@ -44,10 +44,23 @@ type Config struct {
 	Reserved         Reserved
 	AllocDir         string // must exist; its disk is the node's
 	CgroupParent     string
+	HostNetworks     map[string]HostNetwork
+	HostVolumes      map[string]*structs.HostVolumeInfo // by name
+	// Bridge is the interface of group networks in mode bridge, "" where that
+	// mode cannot work; Hairpin is its setting. CNINetworks are the operator's,
+	// CNIPlugins the versions of the plugins by name.
+	Bridge      string
+	Hairpin     bool
+	CNINetworks []string
+	CNIPlugins  map[string]string
 	// Version and Revision are of this build; default: what the Go toolchain
 	// recorded.
 	Version, Revision string
 }
+
+// HostNetwork names those addresses of the host that lie in a CIDR, of one
+// interface when it is given. ReservedPorts is as in Reserved.
+type HostNetwork struct{ CIDR, Interface, ReservedPorts string }
 
 // Reserved is withheld from tasks: MHz, MiB, core numbers as "0-3,6" and ports
 // as "22,8000-8100".
@@ -90,6 +103,9 @@ var fingerprinters = []struct {
 	{"memory", memory},
 	{"storage", storage},
 	{"network", network},
+	{"host_network", hostNetworks},
+	{"bridge", bridge},
+	{"cni", cni},
 	{"nomad", nomad},
 }
 
@@ -110,6 +126,7 @@ func Node(cfg Config) (*structs.Node, error) {
 		SchedulingEligibility: structs.NodeEligible, Status: structs.NodeStatusInit,
 	}
 	maps.Copy(n.Meta, cfg.Meta)
+	maps.Copy(n.HostVolumes, cfg.HostVolumes)
 	n.ReservedResources.Memory.MemoryMB = int64(cfg.Reserved.MemoryMB)
 	n.ReservedResources.Disk.DiskMB = int64(cfg.Reserved.DiskMB)
 	n.ReservedResources.Networks.ReservedHostPorts = cfg.Reserved.Ports

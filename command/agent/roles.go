@@ -11,6 +11,7 @@ import (
 	"github.com/nomadlite/nomadlite/client"
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/fingerprint"
+	"github.com/nomadlite/nomadlite/client/network"
 	"github.com/nomadlite/nomadlite/command/agent/config"
 	"github.com/nomadlite/nomadlite/jobspec"
 	"github.com/nomadlite/nomadlite/nomadlite"
@@ -73,11 +74,18 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 		MemoryTotalMB: c.MemoryTotalMB, DiskTotalMB: c.DiskTotalMB, DiskFreeMB: c.DiskFreeMB, MinDynamicPort: c.MinDynamicPort,
 		MaxDynamicPort: c.MaxDynamicPort, NodeMaxAllocs: c.NodeMaxAllocs, CgroupParent: c.CgroupParent,
 	}
+	node.HostNetworks = map[string]fingerprint.HostNetwork{}
+	for name, n := range c.HostNetworks {
+		node.HostNetworks[name] = fingerprint.HostNetwork(n)
+	}
 	node.Reserved.CPU, node.Reserved.MemoryMB, node.Reserved.DiskMB = c.Reserved.CPU, c.Reserved.MemoryMB, c.Reserved.DiskMB
 	node.Reserved.Cores, node.Reserved.Ports = c.Reserved.Cores, c.Reserved.ReservedPorts
 	return client.Config{
 		Servers: servers, Logger: log, Node: node, StateDir: c.StateDir, AllocDir: c.AllocDir, Binary: binary, Drivers: drivers,
 		MaxKillTimeout: c.MaxKillTimeout, GCInterval: c.GCInterval, GCMaxAllocs: c.GCMaxAllocs, GCParallel: c.GCParallel, GCDiskThreshold: c.GCDiskThreshold, GCInodeThreshold: c.GCInodeThreshold,
+		Network: network.Config{
+			Path: c.CNIPath, ConfDir: c.CNIConfigDir, Bridge: c.BridgeName, Subnet: c.BridgeSubnet, Subnet6: c.BridgeSubnet6, Hairpin: c.BridgeHairpin,
+		},
 		Ephemeral: cfg.DevMode, DisableExec: c.DisableRemoteExec, Ineligible: c.DefaultIneligible,
 	}, nil
 }

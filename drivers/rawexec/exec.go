@@ -15,6 +15,7 @@ import (
 
 	"github.com/creack/pty"
 
+	"github.com/nomadlite/nomadlite/drivers/netns"
 	"github.com/nomadlite/nomadlite/plugins/driver"
 	"github.com/nomadlite/nomadlite/plugins/keeper"
 )
@@ -90,9 +91,9 @@ func (t *task) command(argv []string) (*exec.Cmd, error) {
 }
 
 // startBeside starts a command inside the task's cgroup, so that it ends with
-// the task.
+// the task, and in its network.
 func (t *task) startBeside(cmd *exec.Cmd) error {
-	return t.cgroup.Start(cmd.SysProcAttr, cmd.Start)
+	return netns.Inside(t.netns(), func() error { return t.cgroup.Start(cmd.SysProcAttr, cmd.Start) })
 }
 
 // exitOf turns the end of a command into a result; only a failure to run or

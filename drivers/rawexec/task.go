@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomadlite/nomadlite/drivers/cgroup"
+	"github.com/nomadlite/nomadlite/drivers/netns"
 	"github.com/nomadlite/nomadlite/plugins/driver"
 	"github.com/nomadlite/nomadlite/plugins/keeper"
 )
@@ -94,9 +95,11 @@ func launch(cfg *driver.TaskConfig, tc *taskConfig, denied deniedIDs) (*task, er
 func (t *task) fork(path string, argv []string, attr *syscall.ProcAttr) error {
 	pidfd, pid := -1, 0
 	attr.Sys.PidFD = &pidfd
-	err := t.cgroup.Start(attr.Sys, func() (err error) {
-		pid, err = syscall.ForkExec(path, argv, attr)
-		return err
+	err := netns.Inside(t.netns(), func() error {
+		return t.cgroup.Start(attr.Sys, func() (err error) {
+			pid, err = syscall.ForkExec(path, argv, attr)
+			return err
+		})
 	})
 	if err != nil {
 		return &os.PathError{Op: "fork/exec", Path: path, Err: err}
@@ -112,6 +115,14 @@ func (t *task) fork(path string, argv []string, attr *syscall.ProcAttr) error {
 		t.pidfd = os.NewFile(uintptr(pidfd), "pidfd of "+strconv.Itoa(pid))
 	}
 	return nil
+}
+
+// netns is the network namespace of the task's allocation, "" for the host's.
+func (t *task) netns() string {
+	if n := t.config.NetworkIsolation; n != nil {
+		return n.Path
+	}
+	return ""
 }
 
 // taskCgroup is the task's own group, or the one that its config names. Only

@@ -36,10 +36,11 @@ var floors = []floor{
 	{"api/wire", 0.5, []string{}},
 	{"client/rootfs", 0, []string{}},
 	{"client/logs", 0.5, []string{"client/rootfs"}},
-	{"drivers", 1, []string{"plugins", "client/rootfs", "drivers/caps", "drivers/cgroup"}},
+	{"drivers", 1, []string{"plugins", "client/rootfs", "drivers/caps", "drivers/cgroup", "drivers/netns"}},
 	{"drivers/caps", 0, []string{}},
 	// Control groups of tasks: one reading of both versions for all drivers.
 	{"drivers/cgroup", 0.5, []string{}},
+	{"drivers/netns", 0.5, []string{}},
 	{"nomadlite/state", 0.8, []string{"structs", "nomadlite/state"}},
 	// The control loops: one subject each, over the state, blind to the log.
 	{"nomadlite/broker", 1, []string{"structs", "nomadlite/state"}},

@@ -21,6 +21,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,7 +30,45 @@ import (
 	"github.com/nomadlite/nomadlite/e2e/agenttest"
 )
 
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "testdata") }
+
+// TestNetworkScripts runs the scripts about networks in a network and mount
+// namespace of their own: the agent's bridge, rules and namespaces are gone
+// with it.
+func TestNetworkScripts(t *testing.T) {
+	if os.Getenv("SCRIPTS_IN_NAMESPACE") != "" {
+		for _, argv := range [][]string{
+			{"mount", "--make-rprivate", "/"}, {"mkdir", "-p", "/var/run/netns"}, {"mount", "-t", "tmpfs", "none", "/var/run/netns"},
+			{"ip", "link", "set", "lo", "up"},
+		} {
+			if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %v\n%s", argv, err, out)
+			}
+		}
+		runScripts(t, "testdata/network")
+		return
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
+	if found, _ := filepath.Glob("/*/*/cni/bridge"); len(found) == 0 {
+		if found, _ = filepath.Glob("/opt/cni/bin/bridge"); len(found) == 0 {
+			t.Skip("the CNI plugins are not installed (containernetworking-plugins)")
+		}
+	}
+	bin, err := agenttest.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestNetworkScripts$", "-test.v")
+	cmd.Env = append(os.Environ(), "SCRIPTS_IN_NAMESPACE=1", "NOMADLITE_BIN="+bin)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+func runScripts(t *testing.T, dir string) {
 	bin, err := agenttest.Binary()
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +78,7 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			dir, err := os.MkdirTemp("", "nl") // sockets need short paths

@@ -177,6 +177,31 @@ type Client struct {
 	DisableRemoteExec bool              `hcl:"disable_remote_exec"`
 	CgroupParent      string            `hcl:"cgroup_parent"`
 	DefaultIneligible bool              `hcl:"default_ineligible"`
+
+	CNIPath       string `hcl:"cni_path"`
+	CNIConfigDir  string `hcl:"cni_config_dir"`
+	BridgeName    string `hcl:"bridge_network_name"`
+	BridgeSubnet  string `hcl:"bridge_network_subnet"`
+	BridgeSubnet6 string `hcl:"bridge_network_subnet_ipv6"`
+	BridgeHairpin bool   `hcl:"bridge_network_hairpin_mode"`
+
+	HostNetworks        map[string]HostNetwork `hcl:"host_network"`
+	HostVolumes         map[string]HostVolume  `hcl:"host_volume"`
+	HostVolumesDir      string                 `hcl:"host_volumes_dir"`
+	HostVolumePluginDir string                 `hcl:"host_volume_plugin_dir"`
+}
+
+// HostNetwork names addresses of the host that ports may ask for.
+type HostNetwork struct {
+	CIDR          string `hcl:"cidr"`
+	Interface     string `hcl:"interface"`
+	ReservedPorts string `hcl:"reserved_ports"`
+}
+
+// HostVolume is a folder of the host that jobs may mount.
+type HostVolume struct {
+	Path     string `hcl:"path"`
+	ReadOnly bool   `hcl:"read_only"`
 }
 
 // Reserved is withheld from scheduling.
@@ -230,10 +255,10 @@ var notBuilt = set(
 	"server.authoritative_region", "server.default_scheduler_config", "server.plan_rejection_tracker",
 	"server.enable_event_broker", "server.event_buffer_size", "server.search", "server.raft_logstore",
 	"server.oidc_issuer", "server.client_introduction", "server.start_timeout", "server.log_file",
-	"client.chroot_env", "client.host_volume", "client.host_volumes_dir", "client.host_volume_plugin_dir",
-	"client.common_plugin_dir", "client.host_network", "client.cni_path", "client.cni_config_dir",
-	"client.bridge_network_name", "client.bridge_network_subnet", "client.bridge_network_subnet_ipv6",
-	"client.bridge_network_hairpin_mode", "client.template", "client.artifact", "client.drain_on_shutdown",
+	"client.chroot_env",
+	"client.common_plugin_dir",
+
+	"client.template", "client.artifact", "client.drain_on_shutdown",
 	"client.users", "client.fingerprint", "client.log_file", "client.reservable_cores",
 	"client.preferred_address_family", "client.alloc_mounts_dir", "client.gc_volumes_on_node_gc",
 	"client.bind_wildcard_default_host_network", "client.client_min_port", "client.client_max_port",

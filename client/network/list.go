@@ -1,0 +1,224 @@
+package network
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containernetworking/cni/libcni"
+	"golang.org/x/sync/errgroup"
+)
+
+// bridgePlugins are the programs that mode bridge needs.
+var bridgePlugins = []string{"loopback", "bridge", "host-local", "firewall", "portmap"}
+
+// maxConfig bounds a file of the operator's.
+const maxConfig = 1 << 20
+
+// list is what CNI is to do for a mode; nil for an empty namespace.
+func (m *Manager) list(mode string) (*libcni.NetworkConfigList, error) {
+	switch {
+	case mode == ModeNone:
+		return nil, nil
+	case mode == ModeBridge:
+		if missing := m.missing(bridgePlugins); len(missing) > 0 {
+			return nil, fmt.Errorf("network mode bridge needs the CNI plugins %s: none of %s holds them; install containernetworking-plugins or set cni_path",
+				strings.Join(missing, ", "), m.cfg.Path)
+		}
+		return m.bridge()
+	case strings.HasPrefix(mode, cniPrefix):
+		name := strings.TrimPrefix(mode, cniPrefix)
+		list, ok := m.configured()[name]
+		if !ok {
+			return nil, fmt.Errorf("there is no CNI network %q: %s holds no such configuration", name, m.cfg.ConfDir)
+		}
+		return list, nil
+	}
+	return nil, fmt.Errorf("network mode %q is not one of host, bridge, none and cni/<name>", mode)
+}
+
+// missing lists those of the plugins that no folder holds.
+func (m *Manager) missing(plugins []string) (out []string) {
+	for _, p := range plugins {
+		if !slices.ContainsFunc(m.dirs, func(dir string) bool {
+			info, err := os.Stat(filepath.Join(dir, p))
+			return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+		}) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// bridge is the list of mode bridge: an address of the subnet behind the
+// node's bridge, masqueraded, let through the host's firewall, with mapped
+// ports.
+func (m *Manager) bridge() (*libcni.NetworkConfigList, error) {
+	ranges := [][]map[string]string{{{"subnet": m.cfg.Subnet}}}
+	routes := []map[string]string{{"dst": "0.0.0.0/0"}}
+	if m.cfg.Subnet6 != "" {
+		ranges = append(ranges, []map[string]string{{"subnet": m.cfg.Subnet6}})
+		routes = append(routes, map[string]string{"dst": "::/0"})
+	}
+	raw, err := json.Marshal(map[string]any{
+		"cniVersion": "0.4.0", "name": m.cfg.Bridge,
+		"plugins": []map[string]any{
+			{"type": "loopback"},
+			{"type": "bridge", "bridge": m.cfg.Bridge, "ipMasq": true, "isGateway": true, "forceAddress": true, "hairpinMode": m.cfg.Hairpin,
+				"ipam": map[string]any{"type": "host-local", "ranges": ranges, "routes": routes, "dataDir": filepath.Join(m.cfg.StateDir, "ipam")}},
+			{"type": "firewall", "backend": "iptables", "iptablesAdminChainName": "NOMAD-ADMIN"},
+			{"type": "portmap", "capabilities": map[string]bool{"portMappings": true}, "snat": true},
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return libcni.NetworkConfFromBytes(raw)
+}
+
+// configured are the operator's networks by name; files that cannot be read
+// are left out, with a warning.
+func (m *Manager) configured() map[string]*libcni.NetworkConfigList {
+	out := map[string]*libcni.NetworkConfigList{}
+	entries, err := os.ReadDir(m.cfg.ConfDir)
+	if err != nil {
+		return out
+	}
+	for _, e := range entries { // by name: of two networks of one name the first holds
+		path := filepath.Join(m.cfg.ConfDir, e.Name())
+		list, err := readConf(path)
+		if err != nil {
+			m.cfg.PluginLogger.Warn("cannot read a CNI network", "file", path, "error", err)
+			continue
+		}
+		if list != nil && out[list.Name] == nil {
+			out[list.Name] = list
+		}
+	}
+	return out
+}
+
+// readConf reads a .conflist, or a .conf or .json of one plugin; nil for any
+// other file.
+func readConf(path string) (*libcni.NetworkConfigList, error) {
+	ext := filepath.Ext(path)
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || !slices.Contains([]string{".conflist", ".conf", ".json"}, ext) {
+		return nil, err
+	}
+	if info.Size() > maxConfig {
+		return nil, fmt.Errorf("it has %d bytes: at most %d are read", info.Size(), maxConfig)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var list *libcni.NetworkConfigList
+	if ext == ".conflist" {
+		list, err = libcni.NetworkConfFromBytes(raw)
+	} else {
+		var one *libcni.PluginConfig
+		if one, err = libcni.NetworkPluginConfFromBytes(raw); err == nil {
+			list, err = libcni.ConfListFromConf(one)
+		}
+	}
+	if err == nil && list.Name == "" {
+		err = fmt.Errorf("it has no name")
+	}
+	if err == nil && len(list.Plugins) == 0 {
+		err = fmt.Errorf("it has no plugins")
+	}
+	return list, err
+}
+
+// Bridge reports whether mode bridge can work here, and the bridge's name.
+func (m *Manager) Bridge() (name string, ok bool) {
+	return m.cfg.Bridge, os.Geteuid() == 0 && len(m.missing(bridgePlugins)) == 0
+}
+
+// Networks lists the operator's networks that can work here.
+func (m *Manager) Networks() []string {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	var out []string
+	for name, list := range m.configured() {
+		var types []string
+		for _, p := range list.Plugins {
+			types = append(types, p.Network.Type)
+		}
+		if missing := m.missing(types); len(missing) > 0 {
+			m.cfg.PluginLogger.Warn("a CNI network needs plugins that are not there", "network", name, "missing", missing, "cni_path", m.cfg.Path)
+			continue
+		}
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// versionTimeout bounds how long all plugins may take to tell their versions.
+const versionTimeout = 3 * time.Second
+
+// versionText is how a plugin names its version when it is asked nothing.
+var versionText = regexp.MustCompile(`(?m)^CNI .* (?:plugin )?v?(\d+\.\d+\.\d\S*|version unknown)`)
+
+// Plugins are the programs in the plugin folders with their versions; those
+// that do not tell are left out.
+func (m *Manager) Plugins(ctx context.Context) map[string]string {
+	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	out := map[string]string{}
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for _, dir := range m.dirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+				continue
+			}
+			group.Go(func() error {
+				if v := pluginVersion(ctx, path); v != "" {
+					mu.Lock()
+					defer mu.Unlock()
+					if _, earlier := out[e.Name()]; !earlier {
+						out[e.Name()] = v
+					}
+				}
+				return nil
+			})
+		}
+	}
+	_ = group.Wait()
+	return out
+}
+
+// pluginVersion asks one plugin. A build that does not know its version counts
+// as the first that the contract accepts.
+func pluginVersion(ctx context.Context, path string) string {
+	text, _ := exec.CommandContext(ctx, path).CombinedOutput() // some say it with an error
+	found := versionText.FindSubmatch(text)
+	switch {
+	case found == nil:
+		return ""
+	case string(found[1]) == "version unknown":
+		return "1.0.0"
+	}
+	return string(found[1])
+}
+
+// Hairpin is the setting of the bridge.
+func (m *Manager) Hairpin() bool { return m.cfg.Hairpin }
