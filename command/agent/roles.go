@@ -11,7 +11,7 @@ import (
 	"github.com/nomadlite/nomadlite/client"
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/fingerprint"
-	"github.com/nomadlite/nomadlite/client/network"
+	groupnet "github.com/nomadlite/nomadlite/client/network"
 	"github.com/nomadlite/nomadlite/command/agent/config"
 	"github.com/nomadlite/nomadlite/jobspec"
 	"github.com/nomadlite/nomadlite/nomadlite"
@@ -83,7 +83,7 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 	return client.Config{
 		Servers: servers, Logger: log, Node: node, StateDir: c.StateDir, AllocDir: c.AllocDir, Binary: binary, Drivers: drivers,
 		MaxKillTimeout: c.MaxKillTimeout, GCInterval: c.GCInterval, GCMaxAllocs: c.GCMaxAllocs, GCParallel: c.GCParallel, GCDiskThreshold: c.GCDiskThreshold, GCInodeThreshold: c.GCInodeThreshold,
-		Network: network.Config{
+		Network: groupnet.Config{
 			Path: c.CNIPath, ConfDir: c.CNIConfigDir, Bridge: c.BridgeName, Subnet: c.BridgeSubnet, Subnet6: c.BridgeSubnet6, Hairpin: c.BridgeHairpin,
 		},
 		Ephemeral: cfg.DevMode, DisableExec: c.DisableRemoteExec, Ineligible: c.DefaultIneligible,
