@@ -141,12 +141,14 @@ func (d *Driver) ExecTaskStreaming(ctx context.Context, id string, req *driver.E
 		return err
 	}
 	defer c.conn.Close()
-	return driver.ServeExec(ctx, req, stream, func(ctx context.Context, pipes *driver.ExecIO) (*driver.ExitResult, error) {
-		stop := context.AfterFunc(ctx, func() {
-			c.kill()
-			c.conn.Close()
-		})
-		defer stop()
+	return driver.ServeExec(ctx, req, stream, func(ctx context.Context, pipes *driver.ExecIO) (result *driver.ExitResult, err error) {
+		stop := context.AfterFunc(ctx, c.conn.Close) // ends the copying below
+		defer func() {
+			stop()
+			if err != nil { // the caller is gone, or nobody can tell it anything
+				c.kill()
+			}
+		}()
 		go func() {
 			// The input ends with the session at the latest.
 			_, _ = io.Copy(c.conn.Conn, pipes.Stdin)
@@ -155,7 +157,6 @@ func (d *Driver) ExecTaskStreaming(ctx context.Context, id string, req *driver.E
 		done := make(chan struct{})
 		defer close(done)
 		go c.resize(ctx, pipes.Resize, done)
-		var err error
 		if req.TTY {
 			_, err = io.Copy(pipes.Stdout, c.conn.Reader)
 		} else {
