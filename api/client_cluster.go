@@ -139,16 +139,6 @@ func (n Nodes) GC(ctx context.Context, id string, q *QueryOptions) error {
 	return err
 }
 
-// NodePools lists the node pools.
-func (c *Client) NodePools(ctx context.Context, q *QueryOptions) ([]*structs.NodePool, *QueryMeta, error) {
-	return get[[]*structs.NodePool](ctx, c, "/v1/node/pools", q)
-}
-
-// Namespaces lists the namespaces.
-func (c *Client) Namespaces(ctx context.Context, q *QueryOptions) ([]*structs.Namespace, *QueryMeta, error) {
-	return get[[]*structs.Namespace](ctx, c, "/v1/namespaces", q)
-}
-
 // Search finds ids by prefix.
 func (c *Client) Search(ctx context.Context, req *SearchRequest, q *QueryOptions) (*SearchResponse, *QueryMeta, error) {
 	return query[*SearchResponse](ctx, c, "/v1/search", req, q)

@@ -39,10 +39,6 @@ PUT,POST     /v1/client/identity/renew                 node:write            501
 GET          /v1/scaling/policies                      ns:list-scaling-policies 200 []
 GET          /v1/scaling/policy/:id                    ns:read-scaling-policy 404 policy not found
 DELETE       /v1/evaluations                           management            501 cannot delete evaluations: it is not in this build
-PUT,POST     /v1/node/pools                            node_pool:write       501 cannot change node pools: it is not in this build
-PUT,POST,DELETE /v1/node/pool/:name                    node_pool:write       501 cannot change node pools: it is not in this build
-PUT,POST     /v1/namespace                             management            501 cannot change namespaces: it is not in this build
-PUT,POST,DELETE /v1/namespace/:name                    management            501 cannot change namespaces: it is not in this build
 GET          /v1/event/stream                          ns:read-job           501 cannot stream events: they are not in this build
 PUT,POST     /v1/agent/join                            agent:write           501 cannot join: clusters are not in this build
 PUT,POST     /v1/agent/force-leave                     agent:write           501 cannot force a leave: clusters are not in this build

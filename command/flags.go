@@ -71,3 +71,24 @@ func (j *jobFlag) args(v *verb, args []string) ([]string, error) {
 func verboseFlag(v *bool) func(*flag.FlagSet) {
 	return func(fs *flag.FlagSet) { fs.BoolVar(v, "verbose", false, "Whole ids and absolute times.") }
 }
+
+// optionalText is a text that knows whether it was given.
+type optionalText struct {
+	set  bool
+	text string
+}
+
+func (o *optionalText) String() string { return o.text }
+
+// Set implements flag.Value.
+func (o *optionalText) Set(v string) error {
+	o.set, o.text = true, v
+	return nil
+}
+
+// into overwrites a text when the flag was given.
+func (o *optionalText) into(to *string) {
+	if o.set {
+		*to = o.text
+	}
+}

@@ -1,12 +1,6 @@
 package command
 
-import (
-	"errors"
-	"flag"
-	"fmt"
-	"io/fs"
-	"os"
-)
+import "flag"
 
 const varSpecHCL = `# A variable specification, for: nomadlite var put @spec.nv.hcl
 # The namespace to write into; without it, that of the command line.
@@ -55,21 +49,7 @@ func varInitVerb() *verb {
 			if len(args) == 1 {
 				name = args[0]
 			}
-			f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o660)
-			if errors.Is(err, fs.ErrExist) {
-				return exitf(1, "File %q already exists", name)
-			}
-			if err == nil {
-				_, err = f.WriteString(text)
-				err = errors.Join(err, f.Close())
-			}
-			if err != nil {
-				return exitf(1, "Failed to write %q: %v", name, err)
-			}
-			if !quiet {
-				fmt.Fprintf(c.stdout, "Example variable specification written to %s\n", name)
-			}
-			return nil
+			return writeExample(c, "variable", name, text, quiet)
 		},
 	}
 }

@@ -53,6 +53,14 @@ type nodeWriter interface {
 	PurgeNode(ctx context.Context, id string) (*api.NodeUpdateResponse, error)
 }
 
+// namespaceWriter changes namespaces and node pools.
+type namespaceWriter interface {
+	UpsertNamespace(ctx context.Context, n *structs.Namespace) (index uint64, err error)
+	DeleteNamespace(ctx context.Context, name string) (index uint64, err error)
+	UpsertNodePool(ctx context.Context, p *structs.NodePool) (index uint64, err error)
+	DeleteNodePool(ctx context.Context, name string) (index uint64, err error)
+}
+
 // clusterWriter changes what belongs to the cluster as a whole.
 type clusterWriter interface {
 	// SetSchedulerConfig replaces the configuration, with cas only when its
@@ -82,6 +90,7 @@ type operations interface {
 	jobStarter
 	deploymentWriter
 	nodeWriter
+	namespaceWriter
 	clusterWriter
 	clusterReader
 	variableWriter
@@ -130,6 +139,9 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"nodePool.list": e.listNodePools, "nodePool.read": e.readNodePool,
 		"nodePool.nodes": e.nodePoolNodes, "nodePool.jobs": e.nodePoolJobs,
 
+		"nodePool.create": e.setNodePool, "nodePool.set": e.setNodePool, "nodePool.delete": e.deleteNodePool,
+
+		"namespace.create": e.setNamespace, "namespace.set": e.setNamespace, "namespace.delete": e.deleteNamespace,
 		"namespace.list": e.listNamespaces, "namespace.read": e.readNamespace,
 		"variable.list": e.listVariables, "variable.read": e.readVariable,
 		"variable.set": e.setVariable, "variable.delete": e.deleteVariable, "keyring.list": e.listRootKeys,
@@ -209,6 +221,15 @@ func newest[T any](s *state.Snapshot, t state.Table, items iter.Seq[T], modified
 		index = max(index, modified(item))
 	}
 	return index
+}
+
+// scope is the index of a list: of one namespace the newest of its items, so
+// that what happens in others wakes nobody; of all, the table's.
+func scope[T any](r *api.Request, s *state.Snapshot, t state.Table, items iter.Seq[T], namespace func(T) string, modified func(T) uint64) uint64 {
+	if r.Query.Namespace == structs.AllNamespaces {
+		return s.TableIndex(t)
+	}
+	return newest(s, t, visible(r, items, namespace), modified)
 }
 
 // visible keeps the items of the namespace that a request names, and of "*"

@@ -36,18 +36,29 @@ func evals(r *api.Request, s *state.Snapshot) iter.Seq[*structs.Evaluation] {
 	}), evalNamespace)
 }
 
+// evalScope is the index of a list of evaluations.
+func evalScope(r *api.Request, s *state.Snapshot) uint64 {
+	return scope(r, s, state.TableEvals, s.Evals(), evalNamespace, evalModified)
+}
+
+// deploymentScope is the index of a list of deployments.
+func deploymentScope(r *api.Request, s *state.Snapshot) uint64 {
+	return scope(r, s, state.TableDeployments, s.Deployments(), deploymentNamespace, deploymentModified)
+}
+
 func (e *endpoints) listEvals(ctx context.Context, r *api.Request) (*api.Response, error) {
 	if r.Query.Filter != "" && (r.Values.Get("job") != "" || r.Values.Get("status") != "") {
 		return nil, structs.Errorf(structs.Invalid, "Filter expression cannot be used with other filter parameters")
 	}
-	keys, index := tables(state.TableEvals)
-	return e.read(ctx, r, view{keys, index, func(s *state.Snapshot) (*api.Response, error) {
+	keys, _ := tables(state.TableEvals)
+	return e.read(ctx, r, view{keys, func(s *state.Snapshot) uint64 { return evalScope(r, s) }, func(s *state.Snapshot) (*api.Response, error) {
 		return page(api.List(r, "eval", evals(r, s), evalKey, itself[*structs.Evaluation]))
 	}})
 }
 
 func (e *endpoints) countEvals(ctx context.Context, r *api.Request) (*api.Response, error) {
-	keys, index := tables(state.TableEvals)
+	keys, _ := tables(state.TableEvals)
+	index := func(s *state.Snapshot) uint64 { return evalScope(r, s) }
 	r.Query.PerPage = 0
 	return e.read(ctx, r, view{keys, index, func(s *state.Snapshot) (*api.Response, error) {
 		all, _, err := api.List(r, "eval", evals(r, s), evalKey, func(*structs.Evaluation) struct{} { return struct{}{} })
@@ -160,8 +171,8 @@ func (e *endpoints) evalAllocs(ctx context.Context, r *api.Request) (*api.Respon
 }
 
 func (e *endpoints) listDeployments(ctx context.Context, r *api.Request) (*api.Response, error) {
-	keys, index := tables(state.TableDeployments)
-	return e.read(ctx, r, view{keys, index, func(s *state.Snapshot) (*api.Response, error) {
+	keys, _ := tables(state.TableDeployments)
+	return e.read(ctx, r, view{keys, func(s *state.Snapshot) uint64 { return deploymentScope(r, s) }, func(s *state.Snapshot) (*api.Response, error) {
 		items := s.Deployments()
 		if r.Query.Prefix != "" {
 			items = s.DeploymentsByIDPrefix(r.Query.Prefix)

@@ -34,7 +34,13 @@ func (e *endpoints) jobStatuses(ctx context.Context, r *api.Request) (*api.Respo
 		return nil, structs.Errorf(structs.Invalid, "request names %d jobs: at most %d are allowed", len(req.Jobs), maxStatuses)
 	}
 	children = children || req.IncludeChildren
-	keys, index := tables(state.TableJobs, state.TableAllocs, state.TableDeployments)
+	keys, all := tables(state.TableJobs, state.TableAllocs, state.TableDeployments)
+	index := func(s *state.Snapshot) uint64 {
+		if chosen {
+			return all(s)
+		}
+		return max(jobScope(r, s), allocScope(r, s), deploymentScope(r, s))
+	}
 	return e.read(ctx, r, view{keys, index, func(s *state.Snapshot) (*api.Response, error) {
 		jobs := filtered(visibleJobs(r, s), func(j *structs.Job) bool { return children || j.ParentID == "" })
 		if chosen {

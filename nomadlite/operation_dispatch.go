@@ -45,6 +45,9 @@ func (s *Server) DispatchJob(ctx context.Context, ns, idempotencyToken string, r
 	if known := dispatched(snap, parent, idempotencyToken); known != nil {
 		return &api.JobDispatchResponse{DispatchedJobID: known.ID, JobCreateIndex: known.CreateIndex, ResponseMeta: api.ResponseMeta{Index: known.CreateIndex}}, nil
 	}
+	if err := admitToNamespace(snap, parent); err != nil {
+		return nil, err
+	}
 	now := time.Now()
 	cmd := &state.JobRegister{Job: dispatchedJob(parent, idempotencyToken, req, now), Now: now.UnixNano()}
 	if cmd.Job.Periodic == nil {

@@ -19,15 +19,16 @@ func (s *Server) PlanJob(ctx context.Context, req *api.JobPlanRequest) (*api.Job
 	if err := s.setRegion(job, req.Region); err != nil {
 		return nil, err
 	}
-	warnings, err := s.CheckJob(job)
-	if err != nil {
-		return nil, err
-	}
 	if err := s.ReadBarrier(ctx); err != nil {
 		return nil, err
 	}
 	snap := s.store.Snapshot()
-	if err := s.checkNamespace(snap, job.Namespace); err != nil {
+	defaultPool(snap, job)
+	warnings, err := s.CheckJob(job)
+	if err != nil {
+		return nil, err
+	}
+	if err := admitToNamespace(snap, job); err != nil {
 		return nil, err
 	}
 	out := &api.JobPlanResponse{Warnings: structs.FormatWarnings(warnings), CreatedEvals: []*structs.Evaluation{}, Annotations: &structs.PlanAnnotations{}}

@@ -73,11 +73,12 @@ func (s *Server) RegisterJob(ctx context.Context, req *api.JobRegisterRequest) (
 	if job.Dispatched && (old == nil || !old.Dispatched) {
 		return nil, structs.Errorf(structs.Rejected, "job can't be submitted with 'Dispatched' set")
 	}
+	defaultPool(snap, job)
 	warnings, err := s.CheckJob(job)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.checkNamespace(snap, job.Namespace); err != nil {
+	if err := admitToNamespace(snap, job); err != nil {
 		return nil, err
 	}
 	if old != nil {

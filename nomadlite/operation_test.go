@@ -282,11 +282,11 @@ func TestClusterReads(t *testing.T) {
 	if err != nil || len(raft.Servers) != 1 || !raft.Servers[0].Leader || raft.Servers[0].Node != "test.global" {
 		t.Errorf("%+v %v", raft, err)
 	}
-	namespaces, _, err := c.Namespaces(ctx, nil)
+	namespaces, _, err := c.Namespaces().List(ctx, nil)
 	if err != nil || len(namespaces) != 1 || namespaces[0].Name != "default" {
 		t.Errorf("%+v %v", namespaces, err)
 	}
-	pools, _, err := c.NodePools(ctx, nil)
+	pools, _, err := c.NodePools().List(ctx, nil)
 	if err != nil || len(pools) != 2 || pools[0].Name != "all" || pools[1].Name != "default" {
 		t.Errorf("%+v %v", pools, err)
 	}

@@ -27,7 +27,6 @@ import (
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
 	"github.com/nomadlite/nomadlite/nomadlite/keyring"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
-	"github.com/nomadlite/nomadlite/structs"
 )
 
 // Server is one server of a region. New starts Raft; Run leads when elected
@@ -269,12 +268,4 @@ func (s *Server) RaftConfiguration() (*api.RaftConfiguration, error) {
 		out.Servers = append(out.Servers, shown)
 	}
 	return out, nil
-}
-
-// checkNamespace says whether a namespace exists.
-func (s *Server) checkNamespace(snap *state.Snapshot, ns string) error {
-	if snap.Namespace(ns) == nil {
-		return structs.Errorf(structs.Rejected, "namespace %q does not exist", ns)
-	}
-	return nil
 }

@@ -209,13 +209,13 @@ type PeriodicLaunch struct {
 // NamespaceUpsert writes namespaces.
 type NamespaceUpsert struct{ Namespaces []*structs.Namespace }
 
-// NamespaceDelete removes namespaces without jobs; "default" stays.
+// NamespaceDelete removes namespaces in which nothing runs; "default" stays.
 type NamespaceDelete struct{ Names []string }
 
 // NodePoolUpsert writes node pools.
 type NodePoolUpsert struct{ NodePools []*structs.NodePool }
 
-// NodePoolDelete removes pools without nodes and jobs; "all" and "default"
+// NodePoolDelete removes pools without nodes and live jobs; "all" and "default"
 // stay.
 type NodePoolDelete struct{ Names []string }
 

@@ -200,7 +200,8 @@ func (t *Txn) UpsertNamespaces(c *NamespaceUpsert) error {
 	return nil
 }
 
-// DeleteNamespaces removes namespaces that have no jobs.
+// DeleteNamespaces removes namespaces in which nothing runs and that hold no
+// variables. Dead jobs are left to the collection of garbage.
 func (t *Txn) DeleteNamespaces(c *NamespaceDelete) error {
 	for _, name := range c.Names {
 		if name == structs.DefaultNamespace {
@@ -210,7 +211,9 @@ func (t *Txn) DeleteNamespaces(c *NamespaceDelete) error {
 			return structs.Errorf(structs.NotFound, "cannot delete namespace %q: no such namespace", name)
 		}
 		for j := range jobs.prefix(t.root, joinKey(name, "")) {
-			return structs.Errorf(structs.Conflict, "cannot delete namespace %q: job %q is in it; purge its jobs first", name, j.ID)
+			if j.Status != structs.JobStatusDead {
+				return structs.Errorf(structs.Conflict, "cannot delete namespace %q: job %q in it is %s; stop its jobs first", name, j.ID, j.Status)
+			}
 		}
 		for v := range variables.prefix(t.root, joinKey(name, "")) {
 			return structs.Errorf(structs.Conflict, "cannot delete namespace %q: variable %q is in it; purge its variables first", name, v.Path)
@@ -239,7 +242,7 @@ func (t *Txn) UpsertNodePools(c *NodePoolUpsert) error {
 	return nil
 }
 
-// DeleteNodePools removes pools that have neither nodes nor jobs.
+// DeleteNodePools removes pools that have neither nodes nor jobs that run.
 func (t *Txn) DeleteNodePools(c *NodePoolDelete) error {
 	for _, name := range c.Names {
 		if name == structs.NodePoolAll || name == structs.NodePoolDefault {
@@ -252,6 +255,9 @@ func (t *Txn) DeleteNodePools(c *NodePoolDelete) error {
 			return structs.Errorf(structs.Conflict, "cannot delete node pool %q: node %s is in it", name, n.ID)
 		}
 		for j := range jobs.by(t.root, "pool", joinKey(name, "")) {
+			if j.Status == structs.JobStatusDead {
+				continue
+			}
 			return structs.Errorf(structs.Conflict, "cannot delete node pool %q: job %q of namespace %q uses it", name, j.ID, j.Namespace)
 		}
 		nodePools.remove(t, name)

@@ -1,0 +1,11 @@
+node_pool "big" {
+  description = "Machines with much memory"
+
+  meta {
+    owner = "sysadmins"
+  }
+
+  scheduler_config {
+    scheduler_algorithm = "spread"
+  }
+}
