@@ -11,6 +11,9 @@ import (
 // follow-up evaluation.
 const followUpWindow = 5 * time.Second
 
+// rescheduleSoon is how early a delayed reschedule may happen.
+const rescheduleSoon = time.Second
+
 // rescheduleFailed takes failed allocations out of a list: those that may be
 // placed again now are returned, those that wait get a follow-up evaluation.
 // Without attempts left they stay in the list and are not replaced.
@@ -71,7 +74,7 @@ func (r *groupReconciler) rescheduleTime(a *structs.Allocation) (time.Time, bool
 			return time.Time{}, false
 		}
 	}
-	return rescheduleAt(r.group.ReschedulePolicy, a)
+	return r.group.ReschedulePolicy.Next(a, a.FailTime())
 }
 
 // followUp returns the id of the evaluation that looks at the job again at a

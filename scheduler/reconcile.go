@@ -150,6 +150,7 @@ type groupReconciler struct {
 	waiting  []*structs.Allocation // failed, placed again later, or unknown without replacement
 	canaries []*structs.Allocation // of the current deployment, not promoted
 	replaced []*structs.Allocation // unknown and to be replaced
+	unheard  map[string]time.Time  // since when, of those
 	held     []*structs.Allocation // given up, replaced later
 
 	failedCanaries []*structs.Allocation // to be placed again now
@@ -261,7 +262,7 @@ func (r *groupReconciler) sortDisconnected(a *structs.Allocation) {
 	lostAfter := disconnectOf(a).lostAfter
 	switch {
 	case a.ClientStatus == structs.AllocClientStatusUnknown:
-		r.unknown(a)
+		r.unknown(a, time.Unix(0, a.ModifyTime))
 	case a.ClientStatus == structs.AllocClientStatusPending || lostAfter <= 0:
 		r.lost = append(r.lost, a)
 	default:
@@ -329,18 +330,34 @@ func (r *groupReconciler) disconnecting(a *structs.Allocation, lostAfter time.Du
 	}
 	r.out.inPlace = append(r.out.inPlace, change)
 	r.out.counts.Disconnect++
-	r.unknown(a)
+	if at, later := r.unknown(a, r.opts.Now); later {
+		r.followUp(at, structs.EvalTriggerAllocReschedule, descDelayed)
+		r.out.counts.RescheduleLater++
+	}
 }
 
-// unknown places a replacement for an unknown allocation when it may have one
-// and has none yet.
-func (r *groupReconciler) unknown(a *structs.Allocation) {
+// unknown decides about an allocation that was not heard since a time: it is
+// replaced as one that failed then, if it may be and has no replacement yet.
+// It is replaced later if the policy says so.
+func (r *groupReconciler) unknown(a *structs.Allocation, since time.Time) (at time.Time, later bool) {
 	switch {
 	case !disconnectOf(a).replace:
 		r.keep = append(r.keep, a)
-	case r.replacement(a) == nil:
-		r.replaced = append(r.replaced, a)
+		return at, false
+	case r.replacement(a) != nil:
+		return at, false
 	}
+	at, again := r.group.ReschedulePolicy.Next(a, since)
+	if again && !r.opts.Now.Add(rescheduleSoon).Before(at) {
+		if r.unheard == nil {
+			r.unheard = map[string]time.Time{}
+		}
+		r.unheard[a.ID] = since
+		r.replaced = append(r.replaced, a)
+		return at, false
+	}
+	r.waiting = append(r.waiting, a)
+	return at, again
 }
 
 // replacement is the live allocation that replaces a, or nil.

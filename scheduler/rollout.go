@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"slices"
+	"time"
 
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -341,8 +342,11 @@ func (r *groupReconciler) replaceEach(list []*structs.Allocation, room int, name
 		}
 		ask := placeAsk{index: names.reuse(uint32(a.Index())), previous: a, stopPrevious: stop,
 			canary: isCanary(a, r.roll.current), reschedule: a.RescheduleTracker}
-		if stop != nil {
-			ask.reschedule = nextTracker(r.group.ReschedulePolicy, a, r.opts.Now)
+		switch {
+		case stop != nil:
+			ask.reschedule = r.group.ReschedulePolicy.NextTracker(a, a.FailTime(), r.opts.Now)
+		case r.unheard[a.ID] != time.Time{}:
+			ask.reschedule = r.group.ReschedulePolicy.NextTracker(a, r.unheard[a.ID], r.opts.Now)
 		}
 		r.ask(ask)
 		r.out.counts.Place++

@@ -35,9 +35,12 @@ func examine(snap *state.Snapshot, d *structs.Deployment) sick {
 			continue
 		}
 		g := a.Job.LookupGroup(a.TaskGroup)
+		if g == nil {
+			continue
+		}
+		_, again := g.ReschedulePolicy.Next(a, a.FailTime())
 		switch {
-		case g == nil:
-		case !attemptsLeft(g.ReschedulePolicy, a):
+		case !again:
 			s.spent = true
 		case a.ClientStatus != structs.AllocClientStatusFailed:
 			s.waits = true
@@ -46,26 +49,6 @@ func examine(snap *state.Snapshot, d *structs.Deployment) sick {
 		}
 	}
 	return s
-}
-
-// attemptsLeft reports whether a policy allows one more attempt for an
-// allocation.
-func attemptsLeft(p *structs.ReschedulePolicy, a *structs.Allocation) bool {
-	switch {
-	case p == nil:
-		return false
-	case structs.Val(p.Unlimited):
-		return true
-	}
-	used := 0
-	if a.RescheduleTracker != nil {
-		for _, e := range a.RescheduleTracker.Events {
-			if a.ModifyTime-e.RescheduleTime < int64(structs.Val(p.Interval)) {
-				used++
-			}
-		}
-	}
-	return used < structs.Val(p.Attempts)
 }
 
 func (w *Watcher) replace(ctx context.Context, ids []string, now time.Time) error {

@@ -1,20 +1,16 @@
-package scheduler
+package structs
 
 import (
 	"math"
 	"time"
-
-	"github.com/nomadlite/nomadlite/structs"
 )
 
 // maxPastEvents is how many events a tracker keeps of an unlimited policy.
 const maxPastEvents = 5
 
-// rescheduleSoon is how early a delayed reschedule may happen.
-const rescheduleSoon = time.Second
-
-// failTime is when an allocation failed: when its last task finished.
-func failTime(a *structs.Allocation) time.Time {
+// FailTime is when an allocation failed: when its last task finished, else when
+// it was last changed.
+func (a *Allocation) FailTime() time.Time {
 	var last time.Time
 	for _, t := range a.TaskStates {
 		if t != nil && t.FinishedAt != nil && t.FinishedAt.After(last) {
@@ -28,27 +24,27 @@ func failTime(a *structs.Allocation) time.Time {
 }
 
 // pastEvents are the earlier attempts of an allocation, oldest first.
-func pastEvents(a *structs.Allocation) []*structs.RescheduleEvent {
+func pastEvents(a *Allocation) []*RescheduleEvent {
 	if a.RescheduleTracker == nil {
 		return nil
 	}
 	return a.RescheduleTracker.Events
 }
 
-// rescheduleDelay is how long the policy waits after a failure; see reference
+// delayAfter is how long the policy waits after an allocation failed; see reference
 // runtime 12 for what each function does when it reaches max_delay.
-func rescheduleDelay(policy *structs.ReschedulePolicy, a *structs.Allocation) time.Duration {
-	base, limit := structs.Val(policy.Delay), structs.Val(policy.MaxDelay)
+func (p *ReschedulePolicy) delayAfter(a *Allocation, failed time.Time) time.Duration {
+	base, limit := Val(p.Delay), Val(p.MaxDelay)
 	events := pastEvents(a)
 	if len(events) == 0 {
 		return base
 	}
 	last := events[len(events)-1]
 	var delay time.Duration
-	switch structs.Val(policy.DelayFunction) {
-	case structs.DelayExponential:
+	switch Val(p.DelayFunction) {
+	case DelayExponential:
 		delay = doubled(last.Delay)
-	case structs.DelayFibonacci:
+	case DelayFibonacci:
 		delay = base
 		if len(events) > 1 {
 			before := events[len(events)-2]
@@ -62,7 +58,7 @@ func rescheduleDelay(policy *structs.ReschedulePolicy, a *structs.Allocation) ti
 	}
 	if limit > 0 && delay > limit {
 		delay = limit
-		quiet := failTime(a).Sub(time.Unix(0, last.RescheduleTime))
+		quiet := failed.Sub(time.Unix(0, last.RescheduleTime))
 		if quiet > delay {
 			delay = base
 		}
@@ -80,17 +76,18 @@ func sum(a, b time.Duration) time.Duration {
 	return a + b
 }
 
-// rescheduleAt says whether a failed allocation may be placed again, and when.
-func rescheduleAt(policy *structs.ReschedulePolicy, a *structs.Allocation) (time.Time, bool) {
-	if policy == nil {
+// Next says whether an allocation that failed at a time may be placed again,
+// and when. A nil policy allows nothing.
+func (p *ReschedulePolicy) Next(a *Allocation, failed time.Time) (time.Time, bool) {
+	if p == nil {
 		return time.Time{}, false
 	}
-	attempts, interval := structs.Val(policy.Attempts), structs.Val(policy.Interval)
-	unlimited := structs.Val(policy.Unlimited)
+	attempts, interval := Val(p.Attempts), Val(p.Interval)
+	unlimited := Val(p.Unlimited)
 	if !unlimited && attempts <= 0 {
 		return time.Time{}, false
 	}
-	failed, delay := failTime(a), rescheduleDelay(policy, a)
+	delay := p.delayAfter(a, failed)
 	at := failed.Add(delay)
 	if unlimited {
 		return at, true
@@ -104,25 +101,26 @@ func rescheduleAt(policy *structs.ReschedulePolicy, a *structs.Allocation) (time
 	return at, used < attempts && delay < interval
 }
 
-// nextTracker is the tracker of the allocation that replaces a.
-func nextTracker(policy *structs.ReschedulePolicy, a *structs.Allocation, now time.Time) *structs.RescheduleTracker {
+// NextTracker is the tracker of the allocation that replaces at now one that
+// failed earlier.
+func (p *ReschedulePolicy) NextTracker(a *Allocation, failed, now time.Time) *RescheduleTracker {
 	past := pastEvents(a)
-	var keep []*structs.RescheduleEvent
+	var keep []*RescheduleEvent
 	switch {
-	case policy == nil:
-	case structs.Val(policy.Unlimited):
+	case p == nil:
+	case Val(p.Unlimited):
 		keep = past[max(0, len(past)-maxPastEvents):]
 	default:
 		for _, e := range past {
-			if now.Sub(time.Unix(0, e.RescheduleTime)) < structs.Val(policy.Interval) {
+			if now.Sub(time.Unix(0, e.RescheduleTime)) < Val(p.Interval) {
 				keep = append(keep, e)
 			}
 		}
 	}
 	var delay time.Duration
-	if policy != nil {
-		delay = rescheduleDelay(policy, a)
+	if p != nil {
+		delay = p.delayAfter(a, failed)
 	}
-	event := &structs.RescheduleEvent{RescheduleTime: now.UnixNano(), PrevAllocID: a.ID, PrevNodeID: a.NodeID, Delay: delay}
-	return &structs.RescheduleTracker{Events: append(keep[:len(keep):len(keep)], event)}
+	event := &RescheduleEvent{RescheduleTime: now.UnixNano(), PrevAllocID: a.ID, PrevNodeID: a.NodeID, Delay: delay}
+	return &RescheduleTracker{Events: append(keep[:len(keep):len(keep)], event)}
 }
