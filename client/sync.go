@@ -203,6 +203,11 @@ func (c *Client) mustWait(a *structs.Allocation) bool {
 	if prev := c.runners[a.PreviousAllocation]; prev != nil && !prev.over() && prev.alloc.ServerTerminal() {
 		return true
 	}
+	for _, id := range a.PreemptedAllocations {
+		if r := c.runners[id]; r != nil && !r.over() && r.alloc.ServerTerminal() {
+			return true // it passes its ports, cores and devices on
+		}
+	}
 	need := usage(a)
 	free := c.capacity()
 	var ending share

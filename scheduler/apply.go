@@ -274,18 +274,24 @@ func (e *engine) previousNode(ask *placeAsk) (uint32, bool) {
 	return num, ok && int(num) < e.cluster.Len() && e.cluster.rows[num].Node != nil
 }
 
-// grant lets the placement at hand take the ports of its predecessor, which
-// the client hands over.
+// grant lets the placement at hand have what its predecessor holds on a node.
 func (e *engine) grant(previous *structs.Allocation, num uint32) {
 	if previous.ClientTerminal() {
 		return
 	}
-	e.handover, e.grantOn = previous.ID, num
+	e.grantOn, e.previousOn = num, num
+	e.handOver(previous, num)
+}
+
+// handOver lets the placement at hand take the ports, cores and devices of an
+// allocation, which the client passes on.
+func (e *engine) handOver(a *structs.Allocation, num uint32) {
+	e.handover = append(e.handover, a.ID)
 	if e.ask.ports.empty() {
 		return
 	}
 	ports := e.cluster.portsOf(num)
-	for _, m := range allocPorts(previous) {
+	for _, m := range allocPorts(a) {
 		e.granted = append(e.granted, ports.locate(m)...)
 	}
 }
@@ -309,10 +315,10 @@ func (e *engine) avoid(ask *placeAsk) []uint32 {
 // relax ends what held for one placement only.
 func (e *engine) relax() {
 	touched := e.penalty
-	if e.handover != "" {
-		touched = append(touched, e.grantOn)
+	if len(e.handover) > 0 {
+		touched = append(touched, e.grantOn, e.previousOn)
 	}
-	e.penalty, e.granted, e.handover = nil, nil, ""
+	e.penalty, e.granted, e.handover, e.preemption = nil, nil, nil, 0
 	for _, num := range touched {
 		e.refresh(num)
 	}

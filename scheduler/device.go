@@ -151,7 +151,7 @@ func deviceKey(vendor, kind, name, id string) string {
 }
 
 // usedOn collects what is taken on a node: reserved, held by allocations other
-// than the predecessor of the placement at hand, and given by this plan.
+// than those that pass on to the placement at hand, and given by this plan.
 func (e *engine) usedOn(num uint32) usedThings {
 	var u usedThings
 	row := &e.cluster.rows[num]
@@ -159,7 +159,7 @@ func (e *engine) usedOn(num uint32) usedThings {
 		u.cores = append(u.cores, r.Cpu.ReservedCpuCores...)
 	}
 	for _, a := range row.Usage.Held {
-		if a.AllocatedResources != nil && a.ID != e.handover {
+		if a.AllocatedResources != nil && !slices.Contains(e.handover, a.ID) {
 			u.add(a.AllocatedResources)
 		}
 	}

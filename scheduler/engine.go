@@ -31,11 +31,15 @@ type engine struct {
 	byKey    map[bucketKey]int32
 	penalty  []uint32    // nodes of earlier failures of the placement at hand
 	grantOn  uint32      // the node where granted ports may be taken
-	granted  []portClaim // ports that pass on from the predecessor
-	handover string      // the predecessor whose cores and devices pass on
-	view     NodeView    // reused, because what an algorithm is shown escapes
-	assigned assignment  // reused, the ports of the placement at hand
-	slabs    extraSlabs
+	granted  []portClaim // ports that pass on to the placement at hand
+	handover []string    // allocations whose cores and devices pass on to it
+	// previousOn is the node of the predecessor; preemption is the score of the
+	// evictions for the placement at hand, 0 for none.
+	previousOn uint32
+	preemption float64
+	view       NodeView   // reused, because what an algorithm is shown escapes
+	assigned   assignment // reused, the ports of the placement at hand
+	slabs      extraSlabs
 }
 
 // classState is what an engine knows of a class of nodes.

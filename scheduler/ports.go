@@ -309,8 +309,9 @@ func (p *nodePorts) findStatic(port *structs.Port, granted []portClaim) (portCla
 }
 
 // findDynamic picks a free port at or after a seeded start, so that a port
-// that was just let go is rarely handed out again.
-func (p *nodePorts) findDynamic(port *structs.Port, seed uint64, used []portClaim) (portClaim, bool) {
+// that was just let go is rarely handed out again. Granted ports are the last
+// resort.
+func (p *nodePorts) findDynamic(port *structs.Port, seed uint64, granted, used []portClaim) (portClaim, bool) {
 	size := p.max - p.min + 1
 	if size <= 0 {
 		return portClaim{}, false
@@ -325,6 +326,11 @@ func (p *nodePorts) findDynamic(port *structs.Port, seed uint64, used []portClai
 			if !p.addresses[i].taken.has(c.port) && !slices.Contains(used, c) {
 				return c, true
 			}
+		}
+	}
+	for _, c := range granted {
+		if c.port >= p.min && c.port <= p.max && p.addresses[c.address].serves(port) && !slices.Contains(used, c) {
+			return c, true
 		}
 	}
 	return portClaim{}, false
@@ -348,7 +354,7 @@ func (p *nodePorts) assign(ask *portAsk, granted []portClaim, seed uint64, out *
 		out.give(p, &ask.static[i], c)
 	}
 	for i := range ask.dynamic {
-		c, found := p.findDynamic(&ask.dynamic[i], mix(seed+uint64(i)), out.claims)
+		c, found := p.findDynamic(&ask.dynamic[i], mix(seed+uint64(i)), granted, out.claims)
 		if !found {
 			return false
 		}

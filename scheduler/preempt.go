@@ -19,45 +19,58 @@ type victim struct {
 	priority int
 }
 
-// preempts reports whether the pass may evict. Allocations of system jobs all
-// have the same name index, by which a plan names who takes a victim's place,
-// so these jobs do not evict.
-func (p *pass) preempts() bool {
-	return p.config.preemption && (p.job.Type == structs.JobTypeService || p.job.Type == structs.JobTypeBatch)
-}
+// preempts reports whether the pass may evict.
+func (p *pass) preempts() bool { return p.config.preemption }
 
 // preempt makes room for an allocation that fits nowhere, on the node where it
-// hurts least. It evicts no more than needed.
+// hurts least, or on the one that it is pinned to. It evicts no more than
+// needed. What the victims hold passes on to the placement.
 func (e *engine) preempt(ask *placeAsk) (uint32, bool) {
 	var best []victim
 	var bestNode uint32
 	bestScore := math.Inf(-1)
-	for n := range e.cluster.rows {
-		num := uint32(n)
-		if e.cluster.rows[n].Node == nil || !e.feasible(num) || e.values != nil && e.values.blocked(e.values.of(e.cluster, num)) {
-			continue
-		}
-		victims := e.victims(num)
-		if len(victims) == 0 {
-			continue
-		}
-		chosen := e.chooseVictims(num, victims)
+	try := func(num uint32) {
+		chosen := e.roomOn(num)
 		if chosen == nil {
-			continue
+			return
 		}
-		score := preemptionScore(chosen)
-		if score > bestScore || score == bestScore && num < bestNode {
+		if score := preemptionScore(chosen); score > bestScore {
 			best, bestNode, bestScore = chosen, num, score
+		}
+	}
+	if ask.pinned {
+		try(ask.node)
+	} else {
+		for num := range e.cluster.rows {
+			try(uint32(num))
 		}
 	}
 	if best == nil {
 		return 0, false
 	}
+	e.passOn(bestNode, best)
 	for _, v := range best {
 		e.evict(v, ask, bestNode)
 	}
+	e.preemption = bestScore
 	e.refresh(bestNode)
 	return bestNode, true
+}
+
+// roomOn is what must be evicted from a node, nil when nothing helps.
+func (e *engine) roomOn(num uint32) []victim {
+	if e.cluster.rows[num].Node == nil || !e.feasible(num) || e.values != nil && e.values.blocked(e.value(num)) {
+		return nil
+	}
+	total := &e.cluster.total[num]
+	if total.CPU < e.cost(num) || total.MemoryMB < e.ask.MemoryMB || total.DiskMB < e.ask.DiskMB {
+		return nil
+	}
+	victims := e.victims(num)
+	if len(victims) == 0 {
+		return nil
+	}
+	return e.chooseVictims(num, victims)
 }
 
 // victims are the allocations on a node that the job may evict, the lowest
@@ -79,23 +92,19 @@ func (e *engine) victims(num uint32) []victim {
 	return slices.DeleteFunc(slices.Clone(list), func(v victim) bool { return e.evicted[v.alloc.ID] })
 }
 
-// chooseVictims picks a smallest sufficient set on a node, nil when there is
-// none: the lowest priorities, of one priority those nearest to what is
-// needed, and then without those that turn out not to be needed.
+// chooseVictims picks a sufficient set on a node from which nothing can be left
+// out, nil when there is none: the lowest priorities, of one priority those
+// nearest to what is needed, and then without those that turn out not to be
+// needed, the highest priorities first.
 func (e *engine) chooseVictims(num uint32, victims []victim) []victim {
-	ask := e.ask.on(e.cluster.rows[num].Node)
-	need := ask.minus(e.cluster.free[num])
+	if !e.fitsWithout(num, victims) {
+		return nil
+	}
+	need := e.ask.on(e.cluster.rows[num].Node).minus(e.cluster.free[num])
 	var chosen []victim
-	for !enough(need) {
-		if len(victims) == 0 {
-			return nil
-		}
-		same := 1
-		for same < len(victims) && victims[same].priority == victims[0].priority {
-			same++
-		}
+	for !e.fitsWithout(num, chosen) {
 		nearest := 0
-		for i := 1; i < same; i++ {
+		for i := 1; i < len(victims) && victims[i].priority == victims[0].priority; i++ {
 			if e.distance(need, victims[i]) < e.distance(need, victims[nearest]) {
 				nearest = i
 			}
@@ -105,31 +114,46 @@ func (e *engine) chooseVictims(num uint32, victims []victim) []victim {
 		chosen = append(chosen, v)
 		need = need.minus(v.amount)
 	}
-	for i := len(chosen) - 1; i >= 0; i-- {
-		if without := need.plus(chosen[i].amount); enough(without) {
-			need = without
-			chosen = slices.Delete(chosen, i, i+1)
+	slices.SortStableFunc(chosen, func(a, b victim) int { return cmp.Compare(b.priority, a.priority) })
+	for i := 0; i < len(chosen); {
+		if without := slices.Delete(slices.Clone(chosen), i, i+1); e.fitsWithout(num, without) {
+			chosen = without
+		} else {
+			i++
 		}
 	}
-	if len(chosen) == 0 || !e.fitsWithout(num, chosen) {
+	if len(chosen) == 0 {
 		return nil
 	}
 	return chosen
 }
 
-func enough(need Amount) bool { return need.CPU <= 0 && need.MemoryMB <= 0 && need.DiskMB <= 0 }
-
-// fitsWithout reports whether nothing but the plain resources keeps the
-// allocation off the node.
-func (e *engine) fitsWithout(num uint32, chosen []victim) bool {
-	free, used := e.cluster.free[num], e.cluster.used[num]
-	for _, v := range chosen {
+// fitsWithout reports whether the allocation would fit on a node that some
+// victims have left.
+func (e *engine) fitsWithout(num uint32, victims []victim) bool {
+	free, used, full := e.cluster.free[num], e.cluster.used[num], e.work.slots[num].full
+	grantOn, granted, handover := e.grantOn, e.granted, e.handover
+	for _, v := range victims {
 		e.cluster.free[num] = e.cluster.free[num].plus(v.amount)
 		e.cluster.used[num]--
 	}
+	e.work.slots[num].full = false
+	e.passOn(num, victims)
 	reason, _ := e.fits(num)
-	e.cluster.free[num], e.cluster.used[num] = free, used
-	return reason == "" && e.hasPorts(num)
+	fits := reason == "" && e.hasPorts(num)
+	e.cluster.free[num], e.cluster.used[num], e.work.slots[num].full = free, used, full
+	e.grantOn, e.granted, e.handover = grantOn, granted, handover
+	return fits
+}
+
+// passOn lets the placement at hand have what the victims hold.
+func (e *engine) passOn(num uint32, victims []victim) {
+	granted := e.grantsFor(num)
+	e.grantOn, e.granted = num, granted[:len(granted):len(granted)]
+	e.handover = e.handover[:len(e.handover):len(e.handover)]
+	for _, v := range victims {
+		e.handOver(v.alloc, num)
+	}
 }
 
 // distance says how far a victim is from what is needed, in parts of it. A
@@ -175,7 +199,7 @@ func (e *engine) evict(v victim, ask *placeAsk, num uint32) {
 	e.evicted[v.alloc.ID] = true
 	e.losses[lossKey(v.alloc)]++
 	e.cluster.take(num, Amount{-v.amount.CPU, -v.amount.MemoryMB, -v.amount.DiskMB}, -1, nil)
-	e.plan.Preemptions = append(e.plan.Preemptions, structs.AllocPreemption{AllocID: v.alloc.ID, Group: e.ask.Group.Name, NameIndex: ask.index})
+	e.plan.Preemptions = append(e.plan.Preemptions, structs.AllocPreemption{AllocID: v.alloc.ID, Group: e.ask.Group.Name, NameIndex: ask.index, Node: num})
 	e.preempted = append(e.preempted, v.alloc)
 }
 

@@ -110,6 +110,9 @@ func (e *engine) scoreMeta(num uint32) *structs.NodeScoreMeta {
 			put("allocation-spread", spread)
 		}
 	}
+	if e.preemption > 0 && num == e.grantOn {
+		put("preemption", e.preemption)
+	}
 	return &structs.NodeScoreMeta{NodeID: view.Node.ID, Scores: scores, NormScore: sum / n}
 }
 

@@ -96,6 +96,9 @@ type AllocPreemption struct {
 	// Group and NameIndex name the placement that takes its place.
 	Group     string
 	NameIndex uint32
+	// Node is the victim's, for those who have no state at hand; it is not
+	// written to the log.
+	Node uint32
 }
 
 // PlanResult says what became of a plan.

@@ -220,7 +220,7 @@ func (c *planCheck) placements() {
 			pl := &g.Placements[pi]
 			reason := ""
 			if c.group != nil {
-				reason = c.placement(g, pl, ask, preemptions[nameKey{g.Group, pl.NameIndex, 0}])
+				reason = c.placement(g, pl, ask, preemptions[c.nameKey(g.Group, pl.NameIndex, pl.Node)])
 			} else {
 				reason = fmt.Sprintf("version %d of job %q has no group %q", c.spec.Version, c.spec.ID, g.Group)
 			}
@@ -264,7 +264,7 @@ func (c *planCheck) placement(g *structs.PlanGroup, pl *structs.Placement, ask a
 		n.take(freed)
 		return reason
 	}
-	if reason := c.special(n, g, pl, prev); reason != "" {
+	if reason := c.special(n, g, pl, prev, evict); reason != "" {
 		n.take(freed)
 		return reason
 	}
@@ -327,7 +327,11 @@ func (c *planCheck) preemptions() map[nameKey][]string {
 	m := make(map[nameKey][]string)
 	for i := range c.p.Preemptions {
 		u := &c.p.Preemptions[i]
-		k := nameKey{u.Group, u.NameIndex, 0}
+		node := uint32(0)
+		if r, ok := c.t.allocs().ByID(u.AllocID); ok {
+			node = r.Node
+		}
+		k := c.nameKey(u.Group, u.NameIndex, node)
 		m[k] = append(m[k], u.AllocID)
 	}
 	return m
@@ -335,12 +339,16 @@ func (c *planCheck) preemptions() map[nameKey][]string {
 
 // placementOf finds the placement that a preemption makes room for.
 func (c *planCheck) placementOf(u *structs.AllocPreemption) (group, placement int, ok bool) {
+	victim, ok := c.t.allocs().ByID(u.AllocID)
+	if !ok {
+		return 0, 0, false
+	}
 	for gi, g := range c.p.Groups {
 		if g.Group != u.Group {
 			continue
 		}
 		for pi := range g.Placements {
-			if g.Placements[pi].NameIndex == u.NameIndex {
+			if g.Placements[pi].NameIndex == u.NameIndex && g.Placements[pi].Node == victim.Node {
 				return gi, pi, true
 			}
 		}

@@ -93,8 +93,8 @@ func (n *nodeCheck) id() string {
 
 // special checks and takes ports, cores and devices of a placement. Those of
 // other allocations are free once their node is done with them; those of the
-// predecessor pass on when it is leaving.
-func (c *planCheck) special(n *nodeCheck, g *structs.PlanGroup, pl *structs.Placement, prev *alloctable.Row) string {
+// predecessor pass on when it is leaving, as do those of what is evicted.
+func (c *planCheck) special(n *nodeCheck, g *structs.PlanGroup, pl *structs.Placement, prev *alloctable.Row, evict []string) string {
 	if pl.Extra == nil {
 		return ""
 	}
@@ -105,9 +105,14 @@ func (c *planCheck) special(n *nodeCheck, g *structs.PlanGroup, pl *structs.Plac
 	if n.held == nil {
 		n.held = c.holdings(pl.Node, n.node)
 	}
-	from := uint64(0)
+	var from []uint64
 	if prev != nil && prev.Node == pl.Node && (c.leaving[prev.Number] || prev.Desired != DesiredRun) {
-		from = prev.Number + 1
+		from = append(from, prev.Number+1)
+	}
+	for _, id := range evict {
+		if number, ok := c.t.allocs().Number(id); ok {
+			from = append(from, number+1)
+		}
 	}
 	if reason := n.refuses(want, from); reason != "" {
 		return reason
@@ -244,9 +249,10 @@ func (h *holdings) add(d demands, row uint64) {
 	}
 }
 
-// refuses returns why demands cannot be met. What the row from holds is free.
-func (n *nodeCheck) refuses(d demands, from uint64) string {
-	taken := func(h holder, ok bool) bool { return ok && (from == 0 || h.row != from) }
+// refuses returns why demands cannot be met. What the rows from hold is
+// free.
+func (n *nodeCheck) refuses(d demands, from []uint64) string {
+	taken := func(h holder, ok bool) bool { return ok && !slices.Contains(from, h.row) }
 	for _, p := range d.ports {
 		if n.held.reserved[p.port] {
 			return fmt.Sprintf("port %d of node %s is reserved", p.port, n.id())

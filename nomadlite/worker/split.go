@@ -82,10 +82,12 @@ type splitter struct {
 	preempts map[placeKey][]structs.AllocPreemption
 }
 
-// placeKey names a placement within a plan.
+// placeKey names a placement within a plan; system jobs have one name on all
+// nodes.
 type placeKey struct {
 	group string
 	index uint32
+	node  uint32
 }
 
 func newSplitter(plan *structs.Plan) *splitter {
@@ -103,7 +105,7 @@ func newSplitter(plan *structs.Plan) *splitter {
 		}
 	}
 	for _, v := range plan.Preemptions {
-		k := placeKey{v.Group, v.NameIndex}
+		k := placeKey{v.Group, v.NameIndex, v.Node}
 		s.preempts[k] = append(s.preempts[k], v)
 	}
 	s.begin()
@@ -175,7 +177,7 @@ func (s *splitter) weigh(group string, p *structs.Placement) (size int, stop *st
 	if p.Extra != nil {
 		size += encoded(p.Extra)
 	}
-	preempts = s.preempts[placeKey{group, p.NameIndex}]
+	preempts = s.preempts[placeKey{group, p.NameIndex, p.Node}]
 	return size + len(preempts)*(preemptBytes+len(group)), stop, preempts
 }
 
