@@ -29,6 +29,8 @@ func (p *pass) apply(d *decision) {
 	}
 	for _, gd := range d.groups {
 		switch {
+		case len(gd.asks) > 1 && perAlloc(gd.group):
+			live = p.placeEach(gd, live)
 		case len(gd.asks) > 0:
 			live = p.placeGroup(gd, live)
 		case gd.nowhere:
@@ -87,6 +89,20 @@ func (p *pass) placeGroup(gd *groupDecision, live []*structs.Allocation) []*stru
 	p.queued[gd.name] = len(pending)
 	p.plan.Groups = append(p.plan.Groups, out.groups...)
 	return slices.DeleteFunc(live, func(a *structs.Allocation) bool { return replaced[a.ID] })
+}
+
+// placeEach places the allocations of a group one by one, because each has
+// nodes of its own.
+func (p *pass) placeEach(gd *groupDecision, live []*structs.Allocation) []*structs.Allocation {
+	queued := 0
+	for i := range gd.asks {
+		one := *gd
+		one.asks = gd.asks[i : i+1]
+		live = p.placeGroup(&one, live)
+		queued += p.queued[gd.name]
+	}
+	p.queued[gd.name] = queued
+	return live
 }
 
 // placing collects the placements of a group. Those on nodes whose cores have
@@ -341,7 +357,7 @@ func (e *engine) extras(placement *structs.Placement, ask *placeAsk, num uint32)
 	if !e.ask.special.empty() {
 		given, _ := e.assignSpecial(num)
 		e.give(num, &given)
-		extra.Cores, extra.Devices = given.cores, given.devices
+		extra.Cores, extra.Devices, extra.Volumes = given.cores, given.devices, e.ask.special.volumes
 	}
 	if len(networks) > 0 {
 		extra.Networks = e.networks(num, extra.Ports)

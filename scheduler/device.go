@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,12 +15,14 @@ type specialAsk struct {
 	count   int // of all cores
 	devices []deviceAsk
 	weight  float64 // sum of the absolute weights of device affinities
+	volumes []structs.VolumeClaim
 }
 
 // coreAsk is the cores of one task.
 type coreAsk struct {
 	task  string
 	count int
+	numa  string // how near to each other: none, prefer, require
 }
 
 // deviceAsk is one device request of one task.
@@ -31,14 +34,20 @@ type deviceAsk struct {
 	affinities  []condition
 }
 
-func (s *specialAsk) empty() bool { return s.count == 0 && len(s.devices) == 0 }
+func (s *specialAsk) empty() bool {
+	return s.count == 0 && len(s.devices) == 0 && len(s.volumes) == 0
+}
 
 func (s *specialAsk) add(t *structs.Task) {
 	if t.Resources == nil {
 		return
 	}
 	if n := structs.Val(t.Resources.Cores); n > 0 {
-		s.cores = append(s.cores, coreAsk{t.Name, n})
+		ask := coreAsk{task: t.Name, count: n}
+		if t.Resources.NUMA != nil {
+			ask.numa = t.Resources.NUMA.Affinity
+		}
+		s.cores = append(s.cores, ask)
 		s.count += n
 	}
 	for _, d := range t.Resources.Devices {
@@ -130,6 +139,7 @@ func (s *specialAsk) hasDevices(n *structs.Node) bool {
 type usedThings struct {
 	cores   []uint16
 	devices []string // "vendor/type/name/id"
+	volumes []structs.VolumeClaim
 }
 
 func (u *usedThings) add(r *structs.AllocatedResources) {
@@ -161,11 +171,13 @@ func (e *engine) usedOn(num uint32) usedThings {
 	for _, a := range row.Usage.Held {
 		if a.AllocatedResources != nil && !slices.Contains(e.handover, a.ID) {
 			u.add(a.AllocatedResources)
+			u.volumes = append(u.volumes, volumesOf(a)...)
 		}
 	}
 	given := e.given[num]
 	u.cores = append(u.cores, given.cores...)
 	u.devices = append(u.devices, given.devices...)
+	u.volumes = append(u.volumes, given.volumes...)
 	return u
 }
 
@@ -178,20 +190,14 @@ func (e *engine) assignSpecial(num uint32) (special, string) {
 	if r == nil {
 		return out, "cores"
 	}
+	for _, want := range ask.volumes {
+		if slices.ContainsFunc(used.volumes, want.Excludes) {
+			return out, fmt.Sprintf("host volume: %s has a writer", want.Source)
+		}
+	}
 	if ask.count > 0 {
-		var free []uint16
-		for _, c := range r.Cpu.ReservableCpuCores {
-			if !slices.Contains(used.cores, c) {
-				free = append(free, c)
-			}
-		}
-		if len(free) < ask.count {
-			return out, "cores"
-		}
-		out.cores = make(map[string][]uint16, len(ask.cores))
-		for _, c := range ask.cores {
-			out.cores[c.task] = free[:c.count:c.count]
-			free = free[c.count:]
+		if reason := out.takeCores(ask, e.cluster.rows[num].Node, used.cores); reason != "" {
+			return out, reason
 		}
 	}
 	for i := range ask.devices {
@@ -246,10 +252,8 @@ func (s *special) takeDevices(ask *deviceAsk, groups []*structs.NodeDeviceResour
 
 // give records that the plan gives cores and devices of a node away.
 func (e *engine) give(num uint32, s *special) {
-	if len(s.cores) == 0 && len(s.devices) == 0 {
-		return
-	}
 	u := e.given[num]
+	u.volumes = append(u.volumes, e.ask.special.volumes...)
 	for _, c := range s.cores {
 		u.cores = append(u.cores, c...)
 	}

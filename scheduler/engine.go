@@ -101,6 +101,14 @@ func (s *scratch) at(num uint32) *slot {
 func newEngine(p *pass, gd *groupDecision, live []*structs.Allocation) *engine {
 	e := &engine{pass: p, ask: newGroupAsk(p.job, gd.group, p.config.oversub), filter: newFilter(p.job, gd.group),
 		byKey: map[bucketKey]int32{}, work: &p.cluster.work, wanted: len(gd.asks) + 8}
+	if len(gd.group.Volumes) > 0 {
+		index := uint32(0) // of the first; with per_alloc there is one
+		if len(gd.asks) > 0 {
+			index = gd.asks[0].index
+		}
+		e.filter.volumes = hostVolumes(gd.group, index)
+		e.ask.special.volumes = writerClaims(e.filter.volumes)
+	}
 	e.terms = newTerms(p, gd.group)
 	e.slabs.expect(len(gd.asks), e.ask)
 	e.work.reset()

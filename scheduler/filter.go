@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -59,12 +58,7 @@ func newFilter(job *structs.Job, g *structs.TaskGroup) *filter {
 			f.modes = append(f.modes, net.Mode)
 		}
 	}
-	for _, v := range g.Volumes {
-		if v != nil && v.Type == "host" {
-			f.volumes = append(f.volumes, v)
-		}
-	}
-	slices.SortFunc(f.volumes, func(a, b *structs.VolumeRequest) int { return strings.Compare(a.Name, b.Name) })
+	f.volumes = hostVolumes(g, 0)
 	return f
 }
 

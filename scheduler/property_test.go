@@ -51,6 +51,7 @@ func (h *history) addRandomNode() {
 	n.NodeResources.MinDynamicPort, n.NodeResources.MaxDynamicPort = 20000, 20004
 	n.NodeResources.Devices = []*structs.NodeDeviceResource{{Vendor: "nvidia", Type: "gpu", Name: "a100",
 		Instances: []*structs.NodeDevice{{ID: "g0", Healthy: true}, {ID: "g1", Healthy: true}}}}
+	n.HostVolumes = map[string]*structs.HostVolumeInfo{"data": {Path: "/data"}}
 	n.ComputeClass()
 	h.addNode(n)
 }
@@ -128,7 +129,7 @@ func (h *history) registerRandom(id string) {
 	task := g.Tasks[0]
 	task.Resources.CPU = structs.Ptr(rapid.IntRange(1, 900).Draw(h.rapid, "ask"))
 	task.Env = map[string]string{"V": h.pick("env", "1", "2")}
-	switch h.pick("placement", "none", "hosts", "property", "port", "dynamic", "spread", "targets", "affinity", "gpu", "cores") {
+	switch h.pick("placement", "none", "hosts", "property", "port", "dynamic", "spread", "targets", "affinity", "gpu", "cores", "volume") {
 	case "hosts":
 		j.Constraints = []*structs.Constraint{{Operand: structs.ConstraintDistinctHosts}}
 	case "property":
@@ -146,6 +147,8 @@ func (h *history) registerRandom(id string) {
 		j.Affinities = []*structs.Affinity{{LTarget: "${meta.rack}", Operand: "=", RTarget: "a", Weight: structs.Ptr(int8(rapid.IntRange(-100, 100).Draw(h.rapid, "weight")))}}
 	case "gpu":
 		task.Resources.Devices = []*structs.RequestedDevice{{Name: "nvidia/gpu", Count: structs.Ptr(uint64(1))}}
+	case "volume":
+		g.Volumes = map[string]*structs.VolumeRequest{"data": {Name: "data", Type: "host", Source: "data", AccessMode: accessSingleWriter}}
 	case "cores":
 		task.Resources.Cores = structs.Ptr(2)
 	}
@@ -297,6 +300,9 @@ func things(a *structs.Allocation) []string {
 	var list []string
 	for _, m := range allocPorts(a) {
 		list = append(list, fmt.Sprint("port ", m.HostIP, " ", m.Value))
+	}
+	for _, v := range volumesOf(a) {
+		list = append(list, "volume "+v.Source)
 	}
 	for _, t := range a.AllocatedResources.Tasks {
 		for _, d := range t.Devices {

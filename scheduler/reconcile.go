@@ -444,5 +444,7 @@ func (r *groupReconciler) stillFeasible(a *structs.Allocation) bool {
 	if r.nodes[a.NodeID] == nil {
 		return false
 	}
-	return newFilter(r.job, r.group).nodeReason(r.nodes[a.NodeID]) == ""
+	f := newFilter(r.job, r.group)
+	f.volumes = hostVolumes(r.group, uint32(a.Index()))
+	return f.nodeReason(r.nodes[a.NodeID]) == ""
 }

@@ -255,6 +255,12 @@ func (tr *transcript) setNode(name string, args []string) {
 				n.HostVolumes = map[string]*structs.HostVolumeInfo{}
 			}
 			n.HostVolumes[source] = &structs.HostVolumeInfo{Path: "/" + source, ReadOnly: mode == "ro"}
+		case key == "numa": // cores of each NUMA node: 0-1/2-3
+			zones := strings.Split(v, "/")
+			n.Attributes["numa.node.count"] = strconv.Itoa(len(zones))
+			for k, cores := range zones {
+				n.Attributes[fmt.Sprintf("numa.node%d.cores", k)] = cores
+			}
 		case key == "gpu":
 			d := &structs.NodeDeviceResource{Vendor: "nvidia", Type: "gpu", Name: "a100"}
 			for k := range tr.number(v) {
@@ -331,6 +337,8 @@ func (tr *transcript) settings(j *structs.Job, g *structs.TaskGroup, args []stri
 			g.EphemeralDisk = &structs.EphemeralDisk{SizeMB: structs.Ptr(tr.number(v))}
 		case "sticky":
 			g.EphemeralDisk = &structs.EphemeralDisk{Sticky: true}
+		case "numa":
+			task.Resources.NUMA = &structs.NUMAResource{Affinity: v}
 		case "gpu":
 			task.Resources.Devices = []*structs.RequestedDevice{{Name: "gpu", Count: structs.Ptr(uint64(tr.number(v)))}}
 		case "driver":
@@ -361,7 +369,20 @@ func (tr *transcript) settings(j *structs.Job, g *structs.TaskGroup, args []stri
 			g.Networks = append(g.Networks, &structs.NetworkResource{Mode: v})
 		case "volume":
 			source, mode, _ := strings.Cut(v, ":")
-			g.Volumes = map[string]*structs.VolumeRequest{source: {Name: source, Type: "host", Source: source, ReadOnly: mode == "ro"}}
+			req := &structs.VolumeRequest{Name: source, Type: "host", Source: source}
+			switch mode {
+			case "ro":
+				req.ReadOnly = true
+			case "reader":
+				req.ReadOnly, req.AccessMode = true, accessReader
+			case "exclusive":
+				req.AccessMode = accessSingleWriter
+			case "multi":
+				req.AccessMode = "single-node-multi-writer"
+			case "per_alloc":
+				req.PerAlloc = true
+			}
+			g.Volumes = map[string]*structs.VolumeRequest{source: req}
 		case "update":
 			g.Update = tr.updateBlock(v)
 		case "reschedule":

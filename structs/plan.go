@@ -64,8 +64,21 @@ type PlacementExtra struct {
 	Networks   []*NetworkResource
 	Cores      map[string][]uint16                   // by task
 	Devices    map[string][]*AllocatedDeviceResource // by task
+	Volumes    []VolumeClaim                         // host volumes that are written to
 	Reschedule *RescheduleTracker
 	Metrics    *AllocMetric // when not the group's
+}
+
+// VolumeClaim is the use of a node's host volume by an allocation that writes
+// to it under an access mode. An exclusive writer has no other beside it.
+type VolumeClaim struct {
+	Source    string
+	Exclusive bool
+}
+
+// Excludes reports whether two allocations of a node cannot have both claims.
+func (c VolumeClaim) Excludes(other VolumeClaim) bool {
+	return c.Source == other.Source && (c.Exclusive || other.Exclusive)
 }
 
 // AllocStop changes the desired status of an allocation.

@@ -25,6 +25,12 @@ type holdings struct {
 	ports    map[int][]holder
 	cores    map[uint16]holder
 	devices  map[string]holder // "vendor/type/name/id"
+	volumes  []volumeHolder
+}
+
+type volumeHolder struct {
+	structs.VolumeClaim
+	row uint64
 }
 
 // holder is the row number plus one of the allocation that holds something, 0
@@ -126,6 +132,7 @@ type demands struct {
 	ports   []portDemand
 	cores   []uint16
 	devices []string
+	volumes []structs.VolumeClaim
 }
 
 type portDemand struct {
@@ -133,12 +140,14 @@ type portDemand struct {
 	ip   string
 }
 
-func (d *demands) none() bool { return len(d.ports) == 0 && len(d.cores) == 0 && len(d.devices) == 0 }
+func (d *demands) none() bool {
+	return len(d.ports) == 0 && len(d.cores) == 0 && len(d.devices) == 0 && len(d.volumes) == 0
+}
 
 // demand lists what an allocation has beyond its batch, without the ports with
 // labels in shared, which several allocations may have.
 func demand(x *structs.PlacementExtra, shared map[string]bool) demands {
-	var d demands
+	d := demands{volumes: x.Volumes}
 	seen := make(map[portDemand]bool)
 	add := func(label string, port int, ip string) {
 		p := portDemand{port, ip}
@@ -247,6 +256,9 @@ func (h *holdings) add(d demands, row uint64) {
 	for _, dev := range d.devices {
 		h.devices[dev] = holder{row: row}
 	}
+	for _, v := range d.volumes {
+		h.volumes = append(h.volumes, volumeHolder{v, row})
+	}
 }
 
 // refuses returns why demands cannot be met. What the rows from hold is
@@ -260,6 +272,13 @@ func (n *nodeCheck) refuses(d demands, from []uint64) string {
 		for _, h := range n.held.ports[p.port] {
 			if taken(h, h.ip == p.ip || anyAddress(h.ip) || anyAddress(p.ip)) {
 				return fmt.Sprintf("port %d of node %s is taken", p.port, n.id())
+			}
+		}
+	}
+	for _, v := range d.volumes {
+		for _, h := range n.held.volumes {
+			if taken(holder{row: h.row}, h.Excludes(v)) {
+				return fmt.Sprintf("host volume %q of node %s has a writer that excludes others", v.Source, n.id())
 			}
 		}
 	}

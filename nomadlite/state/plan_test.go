@@ -421,3 +421,47 @@ func checkCommitted(r *rapid.T, snap *Snapshot) {
 		}
 	}
 }
+
+// TestPlanPreemptionPassesOn: what a victim holds is the preemptor's alone,
+// and a preemption is matched with the placement on the victim's node.
+func TestPlanPreemptionPassesOn(t *testing.T) {
+	w := newWorld(t)
+	w.node(0)
+	w.node(1)
+	w.register(testJob("low", 2), nil)
+	holds := func(node, index uint32) structs.Placement {
+		pl := at(node, index)
+		pl.Extra = &structs.PlacementExtra{Ports: []structs.PortMapping{{Label: "p", Value: 80}},
+			Volumes: []structs.VolumeClaim{{Source: "data", Exclusive: true}}}
+		return pl
+	}
+	low := w.apply(w.plan("low", "e1", holds(0, 0), holds(1, 1)))
+	if len(low.Refused) > 0 {
+		t.Fatal(low.Refused)
+	}
+	sys := testJob("sys", 1)
+	sys.Type = structs.JobTypeSystem
+	w.register(sys, nil)
+	p := w.plan("sys", "e2", holds(0, 0), holds(1, 0))
+	if r := w.apply(p); len(r.Refused) != 2 {
+		t.Fatalf("ports and volumes of others were given: %+v", r)
+	}
+	p = w.plan("sys", "e3", holds(0, 0), holds(1, 0))
+	for n, id := range low.AllocIDs[0] {
+		p.Preemptions = append(p.Preemptions, structs.AllocPreemption{AllocID: id, Group: "web", Node: uint32(n)})
+	}
+	r := w.apply(p)
+	if len(r.Refused) > 0 {
+		t.Fatal(r.Refused)
+	}
+	snap := w.s.Snapshot()
+	for n, id := range low.AllocIDs[0] {
+		if victim := snap.Alloc(id); victim.PreemptedByAllocation != r.AllocIDs[0][n] {
+			t.Errorf("victim on node %d was preempted by %s, want %s", n, victim.PreemptedByAllocation, r.AllocIDs[0][n])
+		}
+	}
+	w.register(testJob("third", 1), nil)
+	if r := w.apply(w.plan("third", "e4", holds(0, 0))); len(r.Refused) != 1 {
+		t.Error("a third job got what the preemptor holds")
+	}
+}

@@ -50,7 +50,7 @@ func (r *Rare) SetExtra(x *structs.PlacementExtra) {
 }
 
 func special(x *structs.PlacementExtra) bool {
-	return len(x.Ports) > 0 || len(x.Networks) > 0 || len(x.Cores) > 0 || len(x.Devices) > 0
+	return len(x.Ports) > 0 || len(x.Networks) > 0 || len(x.Cores) > 0 || len(x.Devices) > 0 || len(x.Volumes) > 0
 }
 
 func (r *Rare) zero() bool {
