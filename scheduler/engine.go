@@ -306,7 +306,7 @@ func (e *engine) fits(num uint32) (reason string, isFilter bool) {
 	if len(e.ask.ports.static) > 0 && !e.cluster.portsOf(num).staticFree(&e.ask.ports, e.grantsFor(num)) {
 		return "network: port collision", false
 	}
-	if slot.full {
+	if slot.full && (len(e.grantsFor(num)) == 0 || !e.assignPorts(num)) {
 		return "network: no dynamic port is free", false
 	}
 	if !e.ask.special.empty() {
@@ -511,7 +511,8 @@ func (e *engine) topNodes() []*structs.NodeScoreMeta {
 				break // the others are worse
 			}
 			c := candidate{b.entries[k], e.total(b.entries[k].score, b.terms, spread)}
-			if len(top) == maxScoreMeta && top[maxScoreMeta-1].total > c.total || !e.alive(int32(i), &c.entry) {
+			if len(top) == maxScoreMeta && top[maxScoreMeta-1].total > c.total || !e.alive(int32(i), &c.entry) ||
+				slices.ContainsFunc(top, func(t candidate) bool { return t.num == c.num }) {
 				continue
 			}
 			at, _ := slices.BinarySearchFunc(top, c, func(x, y candidate) int {

@@ -317,10 +317,10 @@ func things(a *structs.Allocation) []string {
 	return list
 }
 
-// handedOver reports whether one of two allocations replaces the other, which
-// is leaving.
+// handedOver reports whether one of two allocations takes the place of the
+// other, which is leaving.
 func handedOver(a, b *structs.Allocation) bool {
-	return b.PreviousAllocation == a.ID && a.ServerTerminal() || a.PreviousAllocation == b.ID && b.ServerTerminal()
+	return a.PreemptedByAllocation == b.ID || b.PreemptedByAllocation == a.ID || b.PreviousAllocation == a.ID && a.ServerTerminal() || a.PreviousAllocation == b.ID && b.ServerTerminal()
 }
 
 // checkCounts checks that no more run than wanted, and that names are unique.

@@ -213,6 +213,13 @@ func (w *world) apply(p *structs.Plan) {
 			w.place(p, g, &g.Placements[i])
 		}
 	}
+	for _, v := range p.Preemptions {
+		for _, a := range w.allocs {
+			if a.CreateIndex == w.index && a.NodeID == w.alloc(v.AllocID).NodeID && a.TaskGroup == v.Group && uint32(a.Index()) == v.NameIndex {
+				w.change(v.AllocID, func(b *structs.Allocation) { b.PreemptedByAllocation = a.ID })
+			}
+		}
+	}
 }
 
 func (w *world) place(p *structs.Plan, g *structs.PlanGroup, pl *structs.Placement) {

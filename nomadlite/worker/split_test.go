@@ -32,7 +32,7 @@ func drawLongPlan(r *rapid.T) *structs.Plan {
 				}
 			}
 			if i%700 == 0 {
-				p.Preemptions = append(p.Preemptions, structs.AllocPreemption{AllocID: id(100+gi, i), Group: g.Group, NameIndex: uint32(i)})
+				p.Preemptions = append(p.Preemptions, structs.AllocPreemption{AllocID: id(100+gi, i), Group: g.Group, NameIndex: uint32(i), Node: pl.Node})
 			}
 			g.Placements = append(g.Placements, pl)
 		}
