@@ -244,6 +244,9 @@ func placementReasons(m *structs.AllocMetric) []string {
 	for _, dim := range sortedKeys(m.DimensionExhausted) {
 		out = append(out, fmt.Sprintf("Dimension %q exhausted on %d nodes", dim, m.DimensionExhausted[dim]))
 	}
+	for _, near := range m.NearMisses {
+		out = append(out, fmt.Sprintf("Nearest: it %s", near.Text()))
+	}
 	for _, q := range m.QuotaExhausted {
 		out = append(out, fmt.Sprintf("Quota limit hit %q", q))
 	}

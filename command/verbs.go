@@ -57,6 +57,7 @@ func verbs() []*verb {
 		jobTagApplyVerb(),
 		jobTagUnsetVerb(),
 		jobValidateVerb(),
+		jobWhyVerb(),
 		monitorVerb(),
 		namespaceApplyVerb(),
 		namespaceDeleteVerb(),

@@ -219,6 +219,7 @@ func (e *engine) prepareClass(state *classState, class *nodeClass) {
 // explain says why no node takes another allocation of the group now.
 func (e *engine) explain(eligible *eligibility) *structs.AllocMetric {
 	m := e.surveyClasses(eligible)
+	var near nearest
 	for id := range e.classes {
 		if !e.classes[id].fits {
 			continue
@@ -229,8 +230,12 @@ func (e *engine) explain(eligible *eligibility) *structs.AllocMetric {
 				reason, isFilter = v.reason(e.cluster, num), true
 			}
 			e.counted(m, num, reason, isFilter)
+			if reason != "" && !isFilter {
+				near.see(e, num)
+			}
 		}
 	}
+	m.NearMisses = near.list()
 	return m
 }
 

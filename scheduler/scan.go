@@ -175,7 +175,7 @@ func (e *engine) tooSmall(num uint32, h *hotRow, class *classState) {
 
 // countExhausted tells the metric what the columns were short of.
 func (e *engine) countExhausted(m *structs.AllocMetric) {
-	for i, dimension := range [...]string{"cpu", "memory", "disk", reasonMaxAllocs} {
+	for i, dimension := range [...]string{dimensions[0], dimensions[1], dimensions[2], reasonMaxAllocs} {
 		if e.short[i] > 0 {
 			m.NodesExhausted += e.short[i]
 			bump(&m.DimensionExhausted, dimension, e.short[i])

@@ -165,6 +165,9 @@ func metricText(group string, m *structs.AllocMetric) string {
 	if m.NodesExhausted > 0 {
 		text += fmt.Sprintf(" exhausted=%d %v", m.NodesExhausted, counts(m.DimensionExhausted))
 	}
+	for _, near := range m.NearMisses {
+		text += "\n  " + near.Text() + ": " + near.Remedy()
+	}
 	return text
 }
 

@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
-# make bench: the sets of e2e/bench, and `micro` for the benchmarks beside the
-# code. Prints name, value and unit, separated by tabs.
+# make bench: the sets of e2e/bench, `micro` for the benchmarks beside the code,
+# and `scheduler` for placement and packing alone. Prints name, value and unit, separated by tabs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$PWD/$1
 which=${2:-}
+if [ "$which" = scheduler ]; then
+  go test -run '^$' -bench 'Place|Packing' -benchtime "${BENCHTIME:-20x}" -timeout 60m ./scheduler |
+    awk '/^Benchmark/{name=$1; for(i=3;i+1<=NF;i+=2) printf "%s %s\t%s\t%s\n", name, $(i+1), $i, $(i+1)} /^FAIL|panic/{print > "/dev/stderr"; bad=1} END{exit bad}'
+  exit
+fi
 if [ "$which" != micro ]; then
   (cd e2e && go run ./bench -bin "$bin" -set "$which")
 fi

@@ -141,6 +141,9 @@ type AllocMetric struct {
 	AllocationTime     time.Duration
 	CoalescedFailures  int
 	ScoreMetaData      []*NodeScoreMeta // best five, best first
+	// NearMisses say for each exhausted resource which node was nearest; not of
+	// the contract.
+	NearMisses []*NearMiss `json:",omitempty"`
 }
 
 // NodeScoreMeta holds the partial scores of one node.
