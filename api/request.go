@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -138,7 +137,11 @@ func (r *Request) Body() ([]byte, error) {
 		_ = r.control.SetReadDeadline(time.Now().Add(bodyTimeout))
 		defer func() { _ = r.control.SetReadDeadline(time.Time{}) }()
 	}
-	b, err := io.ReadAll(http.MaxBytesReader(nil, r.HTTP.Body, r.Route.BodyLimit))
+	var b bytes.Buffer
+	if n := r.HTTP.ContentLength; n > 0 && n <= r.Route.BodyLimit {
+		b.Grow(int(n) + bytes.MinRead) // else large bodies are copied many times
+	}
+	_, err := b.ReadFrom(http.MaxBytesReader(nil, r.HTTP.Body, r.Route.BodyLimit))
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
@@ -146,8 +149,8 @@ func (r *Request) Body() ([]byte, error) {
 		}
 		return nil, structs.Errorf(structs.Invalid, "cannot read the request body: %w", err)
 	}
-	r.body = b
-	return b, nil
+	r.body = b.Bytes()
+	return r.body, nil
 }
 
 // Decode reads the request body as JSON into v. A missing body is an error.
@@ -170,7 +173,7 @@ func (r *Request) DecodeOptional(v any) (ok bool, err error) {
 	if len(b) == 0 || string(b) == "null" {
 		return false, nil
 	}
-	if err := checkDepth(b); err != nil {
+	if err := checkShape(b); err != nil {
 		return false, err
 	}
 	if err := json.NewDecoder(bytes.NewReader(b)).Decode(v); err != nil {
@@ -179,12 +182,18 @@ func (r *Request) DecodeOptional(v any) (ok bool, err error) {
 	return true, checkNulls(reflect.ValueOf(v), "")
 }
 
-// maxDepth bounds the nesting of a JSON body (reliability.md 1d).
-const maxDepth = 100
+// Limits of a JSON body (reliability.md 1d): decoded, an object takes hundreds
+// of bytes even when it is empty, and any value some.
+const (
+	maxDepth   = 100
+	maxObjects = 50_000
+	maxValues  = 500_000
+)
 
-// checkDepth refuses deep JSON before the decoder sees it.
-func checkDepth(b []byte) error {
-	depth, inString := 0, false
+// checkShape refuses deep JSON, and JSON of very many parts, before the decoder
+// sees it.
+func checkShape(b []byte) error {
+	depth, objects, values, inString := 0, 0, 0, false
 	for i := 0; i < len(b); i++ {
 		switch c := b[i]; {
 		case inString && c == '\\':
@@ -192,7 +201,14 @@ func checkDepth(b []byte) error {
 		case c == '"':
 			inString = !inString
 		case inString:
+		case c == ',':
+			if values++; values > maxValues {
+				return structs.Errorf(structs.Invalid, "request body has more than %d values", maxValues)
+			}
 		case c == '{' || c == '[':
+			if objects++; objects > maxObjects {
+				return structs.Errorf(structs.Invalid, "request body has more than %d objects and lists", maxObjects)
+			}
 			if depth++; depth > maxDepth {
 				return structs.Errorf(structs.Invalid, "request body is nested deeper than %d levels", maxDepth)
 			}

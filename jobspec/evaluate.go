@@ -41,6 +41,7 @@ func (n *names) has(name string) bool {
 // in the syntax tree by a variable that holds the text.
 type evaluator struct {
 	root     *hcl.EvalContext
+	pure     *hcl.EvalContext  // as root, but without the file functions
 	sources  map[string][]byte // by file name
 	deferred map[string]string // variable by text
 	prepared map[hclsyntax.Expression]hclsyntax.Expression
@@ -52,8 +53,16 @@ const deferredPrefix = "\x00"
 
 func newEvaluator(cfg ParseConfig) *evaluator {
 	m := &meter{}
+	values := map[string]cty.Value{}
+	root := &hcl.EvalContext{Variables: values, Functions: functions(cfg, m)}
+	pure := root
+	if cfg.AllowFS {
+		cfg.AllowFS = false
+		pure = &hcl.EvalContext{Variables: values, Functions: functions(cfg, m)}
+	}
 	return &evaluator{
-		root:     &hcl.EvalContext{Variables: map[string]cty.Value{}, Functions: functions(cfg, m)},
+		root:     root,
+		pure:     pure,
 		sources:  map[string][]byte{},
 		deferred: map[string]string{},
 		prepared: map[hclsyntax.Expression]hclsyntax.Expression{},

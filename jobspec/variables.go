@@ -49,7 +49,7 @@ func (vs *variables) add(v *variable) hcl.Diagnostics {
 }
 
 var variableSchema = &hcl.BodySchema{
-	Attributes: []hcl.AttributeSchema{{Name: "type"}, {Name: "default"}, {Name: "description"}, {Name: "sensitive"}},
+	Attributes: []hcl.AttributeSchema{{Name: "type"}, {Name: "default"}, {Name: "description"}},
 	Blocks:     []hcl.BlockHeaderSchema{{Type: "validation"}},
 }
 
@@ -198,7 +198,7 @@ func (e *evaluator) defineVariables(vs *variables) hcl.Diagnostics {
 func (e *evaluator) validate(v *variable) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, c := range v.checks {
-		result, more := e.value(c.condition, e.top())
+		result, more := e.value(c.condition, site{ctx: e.pure})
 		diags = append(diags, more...)
 		if more.HasErrors() {
 			continue

@@ -142,7 +142,10 @@ var unbuiltBlocks = []string{"template", "artifact", "volume", "volume_mount", "
 func Checks(maxPriority, maxCount int) structs.Checks {
 	return structs.Checks{
 		Cron: func(spec string) error {
-			_, err := cronexpr.Parse(spec)
+			cron, err := cronexpr.Parse(spec)
+			if err == nil && cron.Next(time.Now()).IsZero() {
+				return errors.New("it never comes true: no such date exists, or all of them are past")
+			}
 			return err
 		},
 		Version: func(constraint string) error {

@@ -109,6 +109,9 @@ func (e *endpoints) validateJob(_ context.Context, r *api.Request) (*api.Respons
 		return nil, err
 	}
 	warnings, err := e.ops.CheckJob(req.Job)
+	if structs.KindOf(err) == structs.Invalid {
+		return nil, err // too large to be looked at
+	}
 	out := &api.JobValidateResponse{DriverConfigValidated: false, Warnings: structs.FormatWarnings(warnings)}
 	if err != nil {
 		out.Error = err.Error()

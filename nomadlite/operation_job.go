@@ -31,6 +31,7 @@ func (s *Server) PlanJob(ctx context.Context, req *api.JobPlanRequest) (*api.Job
 	if err := admitToNamespace(snap, job); err != nil {
 		return nil, err
 	}
+	warnings = append(warnings, warnMemory(snap, job)...)
 	out := &api.JobPlanResponse{Warnings: structs.FormatWarnings(warnings), CreatedEvals: []*structs.Evaluation{}, Annotations: &structs.PlanAnnotations{}}
 	old := snap.Job(job.Namespace, job.ID)
 	if old != nil {

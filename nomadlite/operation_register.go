@@ -2,6 +2,7 @@ package nomadlite
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/nomadlite/nomadlite/api"
@@ -26,6 +27,9 @@ func (s *Server) CheckJob(job *structs.Job) (warnings []string, err error) {
 	if err := s.setRegion(job, ""); err != nil {
 		return nil, err
 	}
+	if err := job.CheckSize(); err != nil {
+		return nil, err
+	}
 	if job.Priority == 0 {
 		job.Priority = s.cfg.JobDefaultPriority
 	}
@@ -35,6 +39,21 @@ func (s *Server) CheckJob(job *structs.Job) (warnings []string, err error) {
 		return nil, err
 	}
 	return job.Validate(Checks(s.cfg.JobMaxPriority, s.cfg.JobMaxCount))
+}
+
+// warnMemory warns of memory_max where nodes will not honor it.
+func warnMemory(snap *state.Snapshot, job *structs.Job) (warnings []string) {
+	if cfg := snap.SchedulerConfig(); cfg != nil && cfg.MemoryOversubscriptionEnabled {
+		return nil
+	}
+	for _, g := range job.TaskGroups {
+		for _, t := range g.Tasks {
+			if structs.Val(t.Resources.MemoryMaxMB) != 0 {
+				warnings = append(warnings, fmt.Sprintf("memory oversubscription is not enabled, so memory_max of task %q in group %q is ignored: see operator scheduler set-config", t.Name, g.Name))
+			}
+		}
+	}
+	return warnings
 }
 
 // setRegion settles the region of a job: the request's, then the job's own;
@@ -81,6 +100,7 @@ func (s *Server) RegisterJob(ctx context.Context, req *api.JobRegisterRequest) (
 	if err := admitToNamespace(snap, job); err != nil {
 		return nil, err
 	}
+	warnings = append(warnings, warnMemory(snap, job)...)
 	if old != nil {
 		if err := checkTransition(old, job); err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Checks are the limits of a server and the checks that need more than the
@@ -56,25 +57,34 @@ type problems struct {
 	ErrorList
 	checks   *Checks
 	warnings *[]string
+	found    *int // problems of the whole job
 }
 
-func (p *problems) add(format string, args ...any) {
-	p.Errors = append(p.Errors, fmt.Errorf(format, args...))
-}
+// maxProblems bounds how many problems, and how many warnings, are kept.
+const maxProblems = 1000
+
+func (p *problems) add(format string, args ...any) { p.addErr(fmt.Errorf(format, args...)) }
 
 // addErr adds err unless it is nil.
 func (p *problems) addErr(err error) {
-	if err != nil {
+	if err == nil {
+		return
+	}
+	if *p.found++; *p.found <= maxProblems {
 		p.Errors = append(p.Errors, err)
 	}
 }
 
 func (p *problems) warn(format string, args ...any) {
-	*p.warnings = append(*p.warnings, fmt.Sprintf(format, args...))
+	if len(*p.warnings) < maxProblems {
+		*p.warnings = append(*p.warnings, fmt.Sprintf(format, args...))
+	}
 }
 
 // child starts a list for something inside; nest adds it under a prefix.
-func (p *problems) child() *problems { return &problems{checks: p.checks, warnings: p.warnings} }
+func (p *problems) child() *problems {
+	return &problems{checks: p.checks, warnings: p.warnings, found: p.found}
+}
 
 func (p *problems) nest(prefix string, child *problems) {
 	if len(child.Errors) > 0 {
@@ -116,7 +126,8 @@ func (p *problems) notNegative(what string, d time.Duration) {
 func (j *Job) Validate(checks Checks) (warnings []string, err error) {
 	j = j.Copy()
 	j.Canonicalize()
-	p := &problems{checks: &checks, warnings: &warnings}
+	found := 0
+	p := &problems{checks: &checks, warnings: &warnings, found: &found}
 	j.validateIdentity(p)
 	j.validateUnsupported(p)
 	j.validateKinds(p)
@@ -126,7 +137,29 @@ func (j *Job) Validate(checks Checks) (warnings []string, err error) {
 	if len(p.Errors) == 0 {
 		return warnings, nil
 	}
+	if found > maxProblems {
+		p.Errors = append(p.Errors, fmt.Errorf("and %d more problems: the first %d are shown", found-maxProblems, maxProblems))
+	}
 	return warnings, &Error{Kind: Rejected, Text: p.Error(), Err: &p.ErrorList}
+}
+
+// MaxParts is the most groups and tasks of a job, together.
+const MaxParts = 10_000
+
+// CheckSize refuses a job with so many groups and tasks that its defaults alone
+// would fill memory. Callers that read jobs from others use it before
+// Canonicalize.
+func (j *Job) CheckSize() error {
+	parts := len(j.TaskGroups)
+	for _, g := range j.TaskGroups {
+		if g != nil {
+			parts += len(g.Tasks)
+		}
+	}
+	if parts > MaxParts {
+		return Errorf(Invalid, "cannot take a job with %d groups and tasks: at most %d are allowed; use count for alike groups, or several jobs", parts, MaxParts)
+	}
+	return nil
 }
 
 // FormatWarnings joins warnings in the contract's form, "" for none.
@@ -290,8 +323,8 @@ func (j *Job) validateKinds(p *problems) {
 		p.add("Job can't be submitted with a payload, only dispatched")
 	}
 	if j.UI != nil {
-		if len(j.UI.Description) > MaxUIDescription {
-			p.add("UI description must be under %d characters currently %d", MaxUIDescription, len(j.UI.Description))
+		if n := utf8.RuneCountInString(j.UI.Description); n > MaxUIDescription {
+			p.add("UI description must be under %d characters currently %d", MaxUIDescription, n)
 		}
 	}
 	if j.Type != JobTypeService && j.Migrate != nil && !isZeroPolicy(j.Migrate) {
@@ -322,6 +355,10 @@ func (c *PeriodicConfig) validate(p *problems) {
 		p.add("Invalid time zone %q: %v", c.TimeZone, err)
 	}
 	for _, spec := range c.All() {
+		if len(spec) > maxPattern {
+			p.add("Invalid cron spec: it has %d characters, at most %d are allowed", len(spec), maxPattern)
+			continue
+		}
 		if p.checks.Cron == nil {
 			continue
 		}

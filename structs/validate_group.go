@@ -237,7 +237,7 @@ func (g *TaskGroup) validateScaling(p *problems, j *Job) {
 	if s == nil {
 		return
 	}
-	if j.Type == JobTypeSystem || j.Type == JobTypeSysBatch {
+	if j.Type == JobTypeSystem {
 		p.add("Task Group %q: scaling is not allowed for %s jobs", g.Name, j.Type)
 	}
 	if s.Type != ScalingTypeHorizontal {

@@ -17,6 +17,12 @@ const (
 	placementDevice
 )
 
+// Limits of patterns, in bytes (reliability.md 1d).
+const (
+	maxPattern = 256  // of versions, cron expressions and globs
+	maxRegexp  = 1024 // of regular expressions
+)
+
 func validateConstraints(p *problems, what string, list []*Constraint, level placementLevel) {
 	for i, c := range list {
 		inner := p.child()
@@ -53,7 +59,7 @@ func (c *Constraint) validate(p *problems, level placementLevel) {
 		p.add("%s is only allowed on a job or a group", c.Operand)
 	}
 	if needsL && c.LTarget == "" {
-		p.add("No attribute provided but is required by operator %q", c.Operand)
+		p.add("no attribute provided but is required by operator %q", c.Operand)
 	}
 	if needsR && c.RTarget == "" {
 		p.add("Operator %q requires an RTarget", c.Operand)
@@ -69,21 +75,38 @@ func validateOperand(p *problems, operand, value, what string) {
 	case "=", "==", "is", "!=", "not", "<", "<=", ">", ">=",
 		ConstraintSetContains, ConstraintSetContainsAll, ConstraintSetContainsAny:
 	case ConstraintRegex:
-		_, err = regexp.Compile(value)
-	case ConstraintVersion:
-		if p.checks.Version != nil && value != "" {
-			err = p.checks.Version(value)
+		if err = checkLength(value, maxRegexp); err == nil {
+			_, err = regexp.Compile(value)
 		}
-	case ConstraintSemver:
-		if p.checks.Semver != nil && value != "" {
-			err = p.checks.Semver(value)
+	case ConstraintVersion, ConstraintSemver:
+		if err = checkLength(value, maxPattern); err != nil {
+			break
 		}
+		err = p.checkVersion(operand, value)
 	default:
 		p.add("Unknown %s type %q", what, operand)
 	}
 	if err != nil {
-		p.add("%s %s %q failed to compile: %v", operand, what, value, err)
+		p.add("%s %s %.80q failed to compile: %v", operand, what, value, err)
 	}
+}
+
+func checkLength(pattern string, limit int) error {
+	if len(pattern) > limit {
+		return fmt.Errorf("it has %d characters, at most %d are allowed", len(pattern), limit)
+	}
+	return nil
+}
+
+func (p *problems) checkVersion(operand, value string) error {
+	check := p.checks.Version
+	if operand == ConstraintSemver {
+		check = p.checks.Semver
+	}
+	if check == nil || value == "" {
+		return nil
+	}
+	return check(value)
 }
 
 // validateTarget checks an interpolated left side; text without "$" is literal.

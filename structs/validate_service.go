@@ -54,6 +54,9 @@ func (s *Service) validate(p *problems, g *TaskGroup, t *Task) {
 		p.add("Service name must be valid per RFC 1123 and can contain only alphanumeric characters or dashes and must be no longer than 63 characters: %q", s.Name)
 	}
 	p.oneOf("invalid service provider", s.Provider, ServiceProviderConsul, ServiceProviderNomad)
+	if s.Provider == ServiceProviderConsul {
+		p.warn("service %q is registered with consul, so that it finds only nodes that have a Consul agent: set provider = \"nomad\" for the built-in services", s.Name)
+	}
 	s.validateAddress(p, t)
 	p.oneOf("invalid service on_update", s.OnUpdate, "require_healthy", "ignore_warnings", "ignore")
 	p.oneOf("invalid service kind", s.Kind, "", "api-gateway", "ingress-gateway", "mesh-gateway", "terminating-gateway")
@@ -147,6 +150,7 @@ func (c *ServiceCheck) validate(p *problems, s *Service, g *TaskGroup, t *Task) 
 		p.add("success_before_passing, failures_before_critical and failures_before_warning must not be negative")
 	}
 	if !nomad {
+		c.validateConsul(p, s)
 		return
 	}
 	if c.AddressMode == "driver" || c.TLSServerName != "" || c.Expose {
@@ -154,6 +158,23 @@ func (c *ServiceCheck) validate(p *problems, s *Service, g *TaskGroup, t *Task) 
 	}
 	if c.SuccessBeforePassing > 0 || c.FailuresBeforeCritical > 0 || c.FailuresBeforeWarning > 0 {
 		p.add("success_before_passing, failures_before_critical and failures_before_warning may only be used with consul services")
+	}
+}
+
+// validateConsul checks what only checks of Consul have.
+func (c *ServiceCheck) validateConsul(p *problems, s *Service) {
+	kind := strings.ToLower(c.Type)
+	if kind == "script" && (c.SuccessBeforePassing > 0 || c.FailuresBeforeCritical > 0 || c.FailuresBeforeWarning > 0) {
+		p.add("success_before_passing, failures_before_critical and failures_before_warning may only be used with tcp, http and grpc checks")
+	}
+	if !c.Expose {
+		return
+	}
+	if kind != "http" && kind != "grpc" {
+		p.add("expose may only be used with http and grpc checks, not %q", c.Type)
+	}
+	if s.Connect == nil || s.Connect.SidecarService == nil {
+		p.add("expose needs a sidecar_service in the connect block of service %s", s.Name)
 	}
 }
 
@@ -219,5 +240,42 @@ func (c *ConsulConnect) validate(p *problems, s *Service, t *Task) {
 	if s.Provider == ServiceProviderNomad {
 		p.add("Service with provider nomad cannot include Connect blocks")
 	}
+	if c.Native && t == nil && s.TaskName == "" {
+		p.add("Consul Connect Native service %s must name its task", s.Name)
+	}
+	if c.Gateway != nil {
+		c.Gateway.validate(p)
+	}
+	if c.SidecarService != nil && c.SidecarService.Proxy != nil {
+		for _, u := range c.SidecarService.Proxy.Upstreams {
+			if m := u.MeshGateway; m != nil {
+				p.oneOf("invalid mesh_gateway mode", m.Mode, "", "none", "local", "remote")
+			}
+		}
+	}
 	p.add("connect is not supported by this build: remove the connect block of service %s", s.Name)
+}
+
+func (g *ConsulGateway) validate(p *problems) {
+	kinds := 0
+	for _, given := range []bool{g.Ingress != nil, g.Terminating != nil, g.Mesh != nil} {
+		if given {
+			kinds++
+		}
+	}
+	if kinds != 1 {
+		p.add("One Consul Gateway Configuration must be set: ingress, terminating or mesh")
+	}
+	if g.Proxy != nil {
+		p.oneOf("invalid envoy_dns_discovery_type", g.Proxy.EnvoyDNSDiscoveryType, "", "STRICT_DNS", "LOGICAL_DNS")
+	}
+	if g.Ingress == nil {
+		return
+	}
+	for i, l := range g.Ingress.Listeners {
+		if l.Port <= 0 || l.Port > 65535 {
+			p.add("ingress listener %d requires a valid port, is %d", i+1, l.Port)
+		}
+		p.oneOf("invalid ingress listener protocol", l.Protocol, "tcp", "http", "http2", "grpc")
+	}
 }

@@ -1,12 +1,15 @@
 package structs
 
 import (
+	"errors"
 	"fmt"
+	"net/url"
 	"path"
 	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 var (
@@ -194,6 +197,8 @@ func escapes(base, file string, keep int) bool {
 func (a *TaskArtifact) validate(p *problems) {
 	if a.GetterSource == "" {
 		p.add("source must be specified")
+	} else if err := checkSource(a.GetterSource); err != nil {
+		p.add("source %.100q is not usable: %v", a.GetterSource, err)
 	}
 	p.oneOf("invalid artifact mode", a.GetterMode, "any", "file", "dir")
 	if escapes("task/", a.RelativeDest, 0) {
@@ -202,6 +207,39 @@ func (a *TaskArtifact) validate(p *problems) {
 	if sum := a.GetterOptions["checksum"]; sum != "" {
 		p.addErr(checkChecksum(sum))
 	}
+}
+
+// maxSource is the longest source of an artifact, in bytes.
+const maxSource = 8 << 10
+
+var (
+	forcedGetter = regexp.MustCompile(`^[A-Za-z0-9]+::`)
+	scpAddress   = regexp.MustCompile(`^[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:`)
+)
+
+// checkSource checks that the source of an artifact can be read as an address:
+// a URL, a path, or user@host:path, each perhaps behind "getter::".
+// Interpolated ones are checked by clients.
+func checkSource(source string) error {
+	if len(source) > maxSource {
+		return fmt.Errorf("it has %d characters, at most %d are allowed", len(source), maxSource)
+	}
+	if i := strings.IndexFunc(source, unicode.IsControl); i >= 0 {
+		return fmt.Errorf("it has a control character at %d", i)
+	}
+	address := forcedGetter.ReplaceAllString(source, "")
+	if address == "" {
+		return fmt.Errorf("nothing follows the getter %q", source)
+	}
+	if strings.Contains(address, "${") || scpAddress.MatchString(address) {
+		return nil
+	}
+	_, err := url.Parse(address)
+	var detail *url.Error
+	if errors.As(err, &detail) {
+		return detail.Err
+	}
+	return err
 }
 
 // checkChecksum checks "type:hex"; interpolated values are checked by clients.
