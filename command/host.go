@@ -6,6 +6,7 @@ import (
 
 	"github.com/nomadlite/nomadlite/client/keeper"
 	"github.com/nomadlite/nomadlite/drivers/docker"
+	"github.com/nomadlite/nomadlite/drivers/exec"
 	"github.com/nomadlite/nomadlite/drivers/mock"
 	"github.com/nomadlite/nomadlite/drivers/rawexec"
 )
@@ -15,6 +16,7 @@ var builtinDrivers = map[string]func(){
 	rawexec.Name: rawexec.Serve,
 	mock.Name:    mock.Serve,
 	docker.Name:  docker.Serve,
+	exec.Name:    exec.Serve,
 }
 
 // hostProcess runs the process of a node that the arguments ask for: its

@@ -91,12 +91,13 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 }
 
 // builtIn are the drivers of this build. raw_exec always runs (and says when
-// it is disabled), docker where the engine's socket is or a plugin block asks
-// for it; the mock driver runs where a plugin block asks for it.
-var builtIn = map[string]bool{"raw_exec": true, "mock_driver": true, "docker": true}
+// it is disabled), docker where the engine's socket is, exec where the agent is
+// root, either where a plugin block asks for it; the mock driver runs where a
+// plugin block asks for it.
+var builtIn = map[string]bool{"raw_exec": true, "mock_driver": true, "docker": true, "exec": true}
 
 // needs are what drivers need of the node where nobody configured them.
-var needs = map[string]func() bool{"docker": hasEngine}
+var needs = map[string]func() bool{"docker": hasEngine, "exec": func() bool { return os.Geteuid() == 0 }}
 
 // hasEngine reports whether a Docker engine may be reached as its own tools
 // would.

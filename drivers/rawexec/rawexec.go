@@ -11,7 +11,7 @@ package rawexec
 import (
 	"context"
 	"fmt"
-	"os"
+	"maps"
 	"path/filepath"
 	"sync"
 	"time"
@@ -19,6 +19,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/nomadlite/nomadlite/drivers/cgroup"
+	"github.com/nomadlite/nomadlite/drivers/executor"
 	"github.com/nomadlite/nomadlite/plugins/base"
 	"github.com/nomadlite/nomadlite/plugins/driver"
 	"github.com/nomadlite/nomadlite/plugins/hclspec"
@@ -71,13 +72,11 @@ var taskSchema = hclspec.NewObject(map[string]*hclspec.Spec{
 
 // Driver is the raw_exec driver.
 type Driver struct {
-	log    hclog.Logger
-	keeper *keeper.Client // nil outside a keeper
+	*executor.Runtime
 
 	mu     sync.Mutex // guards what follows
 	config pluginConfig
-	denied deniedIDs
-	tasks  map[string]*task
+	denied executor.DeniedIDs
 	// changed is closed and replaced when the configuration changes.
 	changed chan struct{}
 }
@@ -85,16 +84,12 @@ type Driver struct {
 // New returns a driver. Exits of tasks that an earlier process started are
 // asked of the keeper, which may be nil.
 func New(k *keeper.Client, log hclog.Logger) *Driver {
-	return &Driver{log: log, keeper: k, tasks: map[string]*task{}, changed: make(chan struct{})}
+	return &Driver{Runtime: executor.New(k, log), changed: make(chan struct{})}
 }
 
 // Serve serves the driver as a plugin process until the host ends it.
 func Serve() {
-	var k *keeper.Client
-	if socket := os.Getenv(keeper.SocketEnv); socket != "" {
-		k = keeper.NewClient(socket)
-	}
-	driver.Serve(func(log hclog.Logger) driver.Driver { return New(k, log.Named(Name)) })
+	driver.Serve(func(log hclog.Logger) driver.Driver { return New(executor.Keeper(), log.Named(Name)) })
 }
 
 // PluginInfo implements base.Plugin.
@@ -111,11 +106,7 @@ func (d *Driver) SetConfig(_ context.Context, config *base.Config) error {
 	if err := config.Decode(&c); err != nil {
 		return fmt.Errorf("cannot decode the configuration of %s: %w", Name, err)
 	}
-	uids, err := parseIDs("denied_host_uids", c.DeniedHostUIDs)
-	if err != nil {
-		return err
-	}
-	gids, err := parseIDs("denied_host_gids", c.DeniedHostGIDs)
+	denied, err := executor.ParseDenied(c.DeniedHostUIDs, c.DeniedHostGIDs)
 	if err != nil {
 		return err
 	}
@@ -126,7 +117,7 @@ func (d *Driver) SetConfig(_ context.Context, config *base.Config) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.config, d.denied = c, deniedIDs{uids, gids}
+	d.config, d.denied = c, denied
 	close(d.changed)
 	d.changed = make(chan struct{})
 	return nil
@@ -168,27 +159,13 @@ func (d *Driver) Fingerprint(ctx context.Context, send func(*driver.Fingerprint)
 	}
 }
 
-// find returns the task of an id.
-func (d *Driver) find(id string) (*task, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if t := d.tasks[id]; t != nil {
-		return t, nil
-	}
-	return nil, driver.ErrTaskNotFound
-}
-
 // StartTask implements driver.Runner.
 func (d *Driver) StartTask(_ context.Context, cfg *driver.TaskConfig) (*driver.TaskHandle, *driver.NetworkOverride, error) {
 	d.mu.Lock()
 	config, denied := d.config, d.denied
-	_, known := d.tasks[cfg.ID]
 	d.mu.Unlock()
 	if !config.Enabled {
 		return nil, nil, fmt.Errorf("%s is disabled", Name)
-	}
-	if known {
-		return nil, nil, fmt.Errorf("task with ID %q already started", cfg.ID)
 	}
 	var tc taskConfig
 	if err := cfg.DecodeDriverConfig(&tc); err != nil {
@@ -197,26 +174,49 @@ func (d *Driver) StartTask(_ context.Context, cfg *driver.TaskConfig) (*driver.T
 	if err := tc.validate(); err != nil {
 		return nil, nil, err
 	}
-	tc.DeniedEnvvars = append(append([]string(nil), config.DeniedEnvvars...), tc.DeniedEnvvars...)
-	t, err := launch(cfg, &tc, denied)
-	if err != nil {
-		return nil, nil, fmt.Errorf("failed to launch command with executor: %w", err)
-	}
-	handle := &driver.TaskHandle{Version: driver.HandleVersion, Config: cfg, State: driver.TaskRunning}
-	if err := handle.SetDriverState(&t.state); err != nil {
-		t.killTree()
-		t.cgroup.Remove()
-		return nil, nil, fmt.Errorf("failed to set driver state: %w", err)
-	}
-	d.track(t)
-	go t.reapChild()
-	return handle, nil, nil
+	handle, err := d.Start(cfg, &executor.Spec{
+		Command: tc.Command, Args: tc.Args, WorkDir: tc.WorkDir, Denied: denied, OOMScoreAdj: tc.OOMScoreAdj,
+		Group:     func() (*cgroup.Group, error) { return taskCgroup(cfg, &tc) },
+		DeniedEnv: append(append([]string(nil), config.DeniedEnvvars...), tc.DeniedEnvvars...),
+	})
+	return handle, nil, err
 }
 
-func (d *Driver) track(t *task) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.tasks[t.config.ID] = t
+// taskCgroup is the task's own group, or the one that its config names. Only
+// version 2 limits memory and CPU of a task without isolation, as the contract
+// has it; reserved cores hold everywhere.
+func taskCgroup(cfg *driver.TaskConfig, tc *taskConfig) (*cgroup.Group, error) {
+	if cgroup.Unified() && tc.CgroupV2Override != "" {
+		g, err := cgroup.Override(tc.CgroupV2Override, nil)
+		if err != nil {
+			return nil, fmt.Errorf("cgroup_v2_override: %w", err)
+		}
+		return g, nil
+	}
+	if !cgroup.Unified() && len(tc.CgroupV1Override) > 0 {
+		paths := map[string]string{}
+		for _, m := range tc.CgroupV1Override {
+			maps.Copy(paths, m)
+		}
+		g, err := cgroup.Override("", paths)
+		if err != nil {
+			return nil, fmt.Errorf("cgroup_v1_override: %w", err)
+		}
+		return g, nil
+	}
+	var l cgroup.Limits
+	if r := cfg.Resources; r != nil {
+		if r.Linux != nil {
+			l.Cpuset = r.Linux.CpusetCpus
+		}
+		if cgroup.Unified() {
+			l.Memory, l.MemoryMax, l.CPUShares = r.MemoryMB<<20, r.MemoryMaxMB, r.CPUShares
+			if l.MemoryMax > 0 {
+				l.MemoryMax <<= 20
+			}
+		}
+	}
+	return cgroup.New(cfg.ID, l)
 }
 
 func (c *taskConfig) validate() error {
@@ -236,100 +236,4 @@ func (c *taskConfig) validate() error {
 		}
 	}
 	return nil
-}
-
-// RecoverTask implements driver.Runner.
-func (d *Driver) RecoverTask(_ context.Context, handle *driver.TaskHandle) error {
-	if handle == nil || handle.Config == nil {
-		return fmt.Errorf("cannot recover a task without its handle")
-	}
-	if _, err := d.find(handle.Config.ID); err == nil {
-		return nil
-	}
-	var state taskState
-	if err := handle.GetDriverState(&state); err != nil {
-		return fmt.Errorf("failed to decode task state from handle: %w", err)
-	}
-	if state.BootID != keeper.BootID() {
-		return fmt.Errorf("cannot recover task %q: the host has been restarted since", handle.Config.ID)
-	}
-	t := &task{config: handle.Config, state: state, done: make(chan struct{})}
-	if state.Cgroup != "" {
-		var err error
-		if t.cgroup, err = cgroup.Open(state.Cgroup); err != nil {
-			return fmt.Errorf("cannot recover task %q: %w", handle.Config.ID, err)
-		}
-	}
-	d.track(t)
-	go t.reapOrphan(d.keeper, d.log)
-	return nil
-}
-
-// WaitTask implements driver.Runner.
-func (d *Driver) WaitTask(ctx context.Context, id string) (*driver.ExitResult, error) {
-	t, err := d.find(id)
-	if err != nil {
-		return nil, err
-	}
-	select {
-	case <-t.done:
-		return t.result(), nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// StopTask implements driver.Runner.
-func (d *Driver) StopTask(ctx context.Context, id string, timeout time.Duration, signal string) error {
-	t, err := d.find(id)
-	if err != nil {
-		return err
-	}
-	return t.stop(ctx, timeout, signal)
-}
-
-// DestroyTask implements driver.Runner.
-func (d *Driver) DestroyTask(_ context.Context, id string, force bool) error {
-	t, err := d.find(id)
-	if err != nil {
-		return err
-	}
-	if t.running() && !force {
-		return driver.ErrTaskRunning
-	}
-	t.killTree()
-	<-t.done
-	t.cgroup.Remove()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.tasks, id)
-	return nil
-}
-
-// InspectTask implements driver.Observer.
-func (d *Driver) InspectTask(_ context.Context, id string) (*driver.TaskStatus, error) {
-	t, err := d.find(id)
-	if err != nil {
-		return nil, err
-	}
-	return t.status(), nil
-}
-
-// TaskEvents implements driver.Observer; raw_exec has nothing to say.
-func (d *Driver) TaskEvents(ctx context.Context, _ func(*driver.TaskEvent) error) error {
-	<-ctx.Done()
-	return nil
-}
-
-// SignalTask implements driver.Signaler.
-func (d *Driver) SignalTask(_ context.Context, id, name string) error {
-	t, err := d.find(id)
-	if err != nil {
-		return err
-	}
-	sig, err := parseSignal(name)
-	if err != nil {
-		return err
-	}
-	return t.signal(sig)
 }

@@ -169,15 +169,16 @@ func TestStopKillsTheTree(t *testing.T) {
 	d := newDriver(t, map[string]any{"enabled": true})
 	cfg := newTask(t, `trap '' INT; setsid sleep 1000 & (sleep 1000 & sleep 1000) & echo up; while :; do sleep 0.05; done`)
 	start(t, d, cfg)
+	var members []int
 	await(t, "the task's processes", func() bool {
-		task, _ := d.find(cfg.ID)
-		return strings.Contains(output(t, cfg), "up") && len(task.members()) >= 4
+		members = processes(t, d, cfg.ID)
+		return strings.Contains(output(t, cfg), "up") && len(members) >= 4
 	})
-	task, err := d.find(cfg.ID)
+	status, err := d.InspectTask(t.Context(), cfg.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	members := task.members()
+	group := status.Attributes["cgroup"]
 	if err := d.DestroyTask(t.Context(), cfg.ID, false); !errors.Is(err, driver.ErrTaskRunning) {
 		t.Errorf("destroyed while running: %v", err)
 	}
@@ -188,7 +189,7 @@ func TestStopKillsTheTree(t *testing.T) {
 	if err != nil || result.Signal != int32(syscall.SIGKILL) || result.ExitCode != 137 {
 		t.Errorf("result %+v, %v", result, err)
 	}
-	if task.cgroup.Path() != "" {
+	if group != "" {
 		await(t, "the end of the tree", func() bool {
 			for _, pid := range members {
 				if p, err := keeper.Identify(pid); err == nil && p.Alive() {
@@ -201,11 +202,32 @@ func TestStopKillsTheTree(t *testing.T) {
 	if err := d.DestroyTask(t.Context(), cfg.ID, true); err != nil {
 		t.Fatal(err)
 	}
-	if task.cgroup.Path() != "" {
-		if _, err := os.Stat(task.cgroup.Path()); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("cgroup %s is left: %v", task.cgroup.Path(), err)
+	if group != "" {
+		if _, err := os.Stat(group); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("cgroup %s is left: %v", group, err)
 		}
 	}
+}
+
+// processes lists a task's processes, as its statistics tell them.
+func processes(t *testing.T, d *Driver, id string) []int {
+	t.Helper()
+	var out []int
+	enough := errors.New("enough")
+	err := d.TaskStats(t.Context(), id, time.Second, func(s *driver.TaskStats) error {
+		for text := range s.ByPID {
+			pid, err := strconv.Atoi(text)
+			if err != nil {
+				t.Error(err)
+			}
+			out = append(out, pid)
+		}
+		return enough
+	})
+	if !errors.Is(err, enough) {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func await(t *testing.T, what string, cond func() bool) {
@@ -262,7 +284,10 @@ func TestRecover(t *testing.T) {
 		t.Errorf("the second driver saw %+v, %v", result, err)
 	}
 	stale := *handle
-	state := taskState{Pid: 1, BootID: "another boot"}
+	state := struct {
+		Pid    int
+		BootID string
+	}{1, "another boot"}
 	if err := stale.SetDriverState(&state); err != nil {
 		t.Fatal(err)
 	}
@@ -358,18 +383,6 @@ func TestStats(t *testing.T) {
 	})
 	if !errors.Is(err, stop) {
 		t.Error(err)
-	}
-}
-
-func TestParseIDs(t *testing.T) {
-	got, err := parseIDs("f", "0, 10-20,")
-	if err != nil || !within(got, 0) || !within(got, 15) || within(got, 21) {
-		t.Errorf("%v, %v", got, err)
-	}
-	for _, bad := range []string{"x", "5-1", "-1", "4294967296", "1-2-3"} {
-		if _, err := parseIDs("f", bad); err == nil {
-			t.Errorf("%q was read", bad)
-		}
 	}
 }
 

@@ -36,7 +36,8 @@ var floors = []floor{
 	{"api/wire", 0.5, []string{}},
 	{"client/rootfs", 0, []string{}},
 	{"client/logs", 0.5, []string{"client/rootfs"}},
-	{"drivers", 1, []string{"plugins", "client/rootfs", "drivers/caps", "drivers/cgroup", "drivers/netns"}},
+	{"drivers", 1, []string{"plugins", "client/rootfs", "drivers/caps", "drivers/cgroup", "drivers/executor", "drivers/netns"}},
+	{"drivers/executor", 0.8, []string{"plugins", "client/rootfs", "drivers/caps", "drivers/cgroup", "drivers/netns"}},
 	{"drivers/caps", 0, []string{}},
 	// Control groups of tasks: one reading of both versions for all drivers.
 	{"drivers/cgroup", 0.5, []string{}},

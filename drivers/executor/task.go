@@ -1,10 +1,9 @@
-package rawexec
+package executor
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"sort"
@@ -30,6 +29,11 @@ type taskState struct {
 	BootID    string
 	Cgroup    string
 	StartedAt int64 // unix nanoseconds
+
+	// For programs beside it.
+	Jail      *Jail
+	User      string
+	DeniedEnv []string
 }
 
 // task is one started task.
@@ -52,69 +56,137 @@ func (t *task) process() keeper.Process {
 	return keeper.Process{Pid: t.state.Pid, StartTime: t.state.StartTime}
 }
 
-// launch starts a task.
-func launch(cfg *driver.TaskConfig, tc *taskConfig, denied deniedIDs) (*task, error) {
-	cred, err := credential(cfg.User, denied)
+// Spec says what to start for a task.
+type Spec struct {
+	Command string
+	Args    []string
+	// WorkDir of the program; empty: the task's directory, in a jail its root.
+	WorkDir     string
+	Denied      DeniedIDs
+	DefaultUser string // where the task names none; empty: our own
+	DeniedEnv   []string
+	OOMScoreAdj int
+	// Group makes the task's cgroup.
+	Group func() (*cgroup.Group, error)
+	Jail  *Jail // nil: no isolation
+}
+
+// start starts a task in its group. An error leaves nothing but the group
+// behind.
+func start(cfg *driver.TaskConfig, spec *Spec, group *cgroup.Group) (*task, error) {
+	name := cfg.User
+	if name == "" {
+		name = spec.DefaultUser
+	}
+	cred, err := Credential(name, spec.Denied)
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(cfg.AllocDir, cfg.Name)
-	path, err := lookUp(tc.Command, dir, cfg.Env["PATH"])
-	if err != nil {
-		return nil, err
-	}
-	if tc.WorkDir != "" {
-		dir = tc.WorkDir
-	}
+	t := &task{config: cfg, cgroup: group, done: make(chan struct{})}
+	t.state = taskState{Jail: spec.Jail, User: name, DeniedEnv: spec.DeniedEnv}
 	files, err := openStreams(cfg)
 	if err != nil {
 		return nil, err
 	}
 	defer closeAll(files)
-	t := &task{config: cfg, done: make(chan struct{})}
-	t.cgroup, err = taskCgroup(cfg, tc)
+	p, err := t.spawn(&program{argv: append([]string{spec.Command}, spec.Args...), dir: spec.WorkDir, cred: cred, files: files, oomScore: spec.OOMScoreAdj})
 	if err != nil {
 		return nil, err
 	}
-	attr := &syscall.ProcAttr{
-		Dir: dir, Env: environ(cfg.Env, tc.DeniedEnvvars),
-		Files: []uintptr{files[0].Fd(), files[1].Fd(), files[2].Fd()},
-		Sys:   &syscall.SysProcAttr{Setsid: true, Credential: cred},
+	t.pidfd = p.pidfd
+	proc, err := keeper.Identify(p.pid)
+	if err != nil {
+		proc.Pid = p.pid
 	}
-	if err := t.fork(path, append([]string{tc.Command}, tc.Args...), attr); err != nil {
-		t.cgroup.Remove()
-		return nil, err
-	}
-	if tc.OOMScoreAdj > 0 {
-		_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", t.state.Pid), []byte(strconv.Itoa(tc.OOMScoreAdj)), 0)
-	}
+	t.state.Pid, t.state.StartTime, t.state.BootID = p.pid, proc.StartTime, keeper.BootID()
+	t.state.Cgroup, t.state.StartedAt = t.cgroup.Path(), time.Now().UnixNano()
 	return t, nil
 }
 
-// fork starts the program inside the task's cgroup.
-func (t *task) fork(path string, argv []string, attr *syscall.ProcAttr) error {
-	pidfd, pid := -1, 0
-	attr.Sys.PidFD = &pidfd
-	err := netns.Inside(t.netns(), func() error {
+// program is one process to start for a task: its own, or one beside it.
+type program struct {
+	argv     []string
+	dir      string
+	cred     *syscall.Credential // nil: our own
+	files    []*os.File          // input and two outputs
+	terminal bool                // files are one
+	oomScore int
+	join     bool // the jail of the running task, not a new one
+}
+
+// process is a started child of ours.
+type process struct {
+	pid   int
+	pidfd *os.File // nil where the kernel gives none
+}
+
+// spawn starts a program inside the task's cgroup, network and jail.
+func (t *task) spawn(p *program) (*process, error) {
+	env := environ(t.config.Env, t.state.DeniedEnv)
+	var pid, pidfd int
+	var err error
+	if t.state.Jail != nil {
+		pid, pidfd, err = t.jailed(p, env)
+	} else {
+		pid, pidfd, err = t.plain(p, env)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p.oomScore > 0 {
+		_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(strconv.Itoa(p.oomScore)), 0)
+	}
+	out := &process{pid: pid}
+	if pidfd >= 0 && unix.SetNonblock(pidfd, true) == nil {
+		out.pidfd = os.NewFile(uintptr(pidfd), "pidfd of "+strconv.Itoa(pid))
+	}
+	return out, nil
+}
+
+// plain starts a program of the host.
+func (t *task) plain(p *program, env []string) (pid, pidfd int, err error) {
+	dir := filepath.Join(t.config.AllocDir, t.config.Name)
+	path, err := lookUp(p.argv[0], dir, t.config.Env["PATH"])
+	if err != nil {
+		return 0, -1, err
+	}
+	if p.dir != "" {
+		dir = p.dir
+	}
+	pidfd = -1
+	attr := &syscall.ProcAttr{
+		Dir: dir, Env: env, Files: []uintptr{p.files[0].Fd(), p.files[1].Fd(), p.files[2].Fd()},
+		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: p.terminal, Credential: p.cred, PidFD: &pidfd},
+	}
+	err = netns.Inside(t.netns(), func() error {
 		return t.cgroup.Start(attr.Sys, func() (err error) {
-			pid, err = syscall.ForkExec(path, argv, attr)
+			pid, err = syscall.ForkExec(path, p.argv, attr)
 			return err
 		})
 	})
 	if err != nil {
-		return &os.PathError{Op: "fork/exec", Path: path, Err: err}
+		return 0, -1, &os.PathError{Op: "fork/exec", Path: path, Err: err}
 	}
-	proc, err := keeper.Identify(pid)
-	if err != nil {
-		proc.Pid = pid
+	return pid, pidfd, nil
+}
+
+// await waits for a child and tells how it ended.
+func (p *process) await() keeper.Exit {
+	if p.pidfd != nil {
+		keeper.AwaitPidfd(p.pidfd)
+		p.pidfd.Close()
 	}
-	t.state = taskState{
-		Pid: pid, StartTime: proc.StartTime, BootID: keeper.BootID(), Cgroup: t.cgroup.Path(), StartedAt: time.Now().UnixNano(),
+	var ws syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(p.pid, &ws, 0, nil)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil {
+			return keeper.Exit{}
+		}
+		return keeper.ExitOf(ws)
 	}
-	if pidfd >= 0 && unix.SetNonblock(pidfd, true) == nil {
-		t.pidfd = os.NewFile(uintptr(pidfd), "pidfd of "+strconv.Itoa(pid))
-	}
-	return nil
 }
 
 // netns is the network namespace of the task's allocation, "" for the host's.
@@ -123,43 +195,6 @@ func (t *task) netns() string {
 		return n.Path
 	}
 	return ""
-}
-
-// taskCgroup is the task's own group, or the one that its config names. Only
-// version 2 limits memory and CPU of a task without isolation, as the contract
-// has it; reserved cores hold everywhere.
-func taskCgroup(cfg *driver.TaskConfig, tc *taskConfig) (*cgroup.Group, error) {
-	if cgroup.Unified() && tc.CgroupV2Override != "" {
-		g, err := cgroup.Override(tc.CgroupV2Override, nil)
-		if err != nil {
-			return nil, fmt.Errorf("cgroup_v2_override: %w", err)
-		}
-		return g, nil
-	}
-	if !cgroup.Unified() && len(tc.CgroupV1Override) > 0 {
-		paths := map[string]string{}
-		for _, m := range tc.CgroupV1Override {
-			maps.Copy(paths, m)
-		}
-		g, err := cgroup.Override("", paths)
-		if err != nil {
-			return nil, fmt.Errorf("cgroup_v1_override: %w", err)
-		}
-		return g, nil
-	}
-	var l cgroup.Limits
-	if r := cfg.Resources; r != nil {
-		if r.Linux != nil {
-			l.Cpuset = r.Linux.CpusetCpus
-		}
-		if cgroup.Unified() {
-			l.Memory, l.MemoryMax, l.CPUShares = r.MemoryMB<<20, r.MemoryMaxMB, r.CPUShares
-			if l.MemoryMax > 0 {
-				l.MemoryMax <<= 20
-			}
-		}
-	}
-	return cgroup.New(cfg.ID, l)
 }
 
 // lookUp finds the program: below the task's directory, by absolute path, or
@@ -248,20 +283,7 @@ func closeAll(files []*os.File) {
 
 // reapChild waits for our own child.
 func (t *task) reapChild() {
-	if t.pidfd != nil {
-		keeper.AwaitPidfd(t.pidfd)
-		t.pidfd.Close()
-	}
-	var ws syscall.WaitStatus
-	for {
-		_, err := syscall.Wait4(t.state.Pid, &ws, 0, nil)
-		if !errors.Is(err, syscall.EINTR) {
-			if err == nil {
-				t.exit = keeper.ExitOf(ws)
-			}
-			break
-		}
-	}
+	t.exit = (&process{t.state.Pid, t.pidfd}).await()
 	t.ended()
 }
 
@@ -316,7 +338,7 @@ func (t *task) result() *driver.ExitResult {
 func (t *task) status() *driver.TaskStatus {
 	s := &driver.TaskStatus{
 		ID: t.config.ID, Name: t.config.Name, State: driver.TaskRunning, StartedAt: time.Unix(0, t.state.StartedAt),
-		Attributes: map[string]string{"pid": strconv.Itoa(t.state.Pid)},
+		Attributes: map[string]string{"pid": strconv.Itoa(t.state.Pid), "cgroup": t.cgroup.Path()},
 	}
 	if !t.running() {
 		s.State, s.CompletedAt, s.Result = driver.TaskExited, t.endedAt, t.result()
@@ -344,7 +366,7 @@ func (t *task) stop(ctx context.Context, timeout time.Duration, name string) err
 	sig := syscall.SIGINT
 	if name != "" {
 		var err error
-		if sig, err = parseSignal(name); err != nil {
+		if sig, err = ParseSignal(name); err != nil {
 			return err
 		}
 	}

@@ -1,4 +1,4 @@
-package rawexec
+package executor
 
 import (
 	"bytes"
@@ -29,8 +29,8 @@ type sample struct {
 type cpuTime struct{ user, system uint64 }
 
 // TaskStats implements driver.Observer. Nothing is measured between calls.
-func (d *Driver) TaskStats(ctx context.Context, id string, interval time.Duration, send func(*driver.TaskStats) error) error {
-	t, err := d.find(id)
+func (r *Runtime) TaskStats(ctx context.Context, id string, interval time.Duration, send func(*driver.TaskStats) error) error {
+	t, err := r.find(id)
 	if err != nil {
 		return err
 	}

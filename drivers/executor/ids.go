@@ -1,4 +1,4 @@
-package rawexec
+package executor
 
 import (
 	"fmt"
@@ -13,8 +13,23 @@ import (
 // idRange is a range of user or group ids, both ends included.
 type idRange struct{ lo, hi uint64 }
 
-// deniedIDs are ids that tasks must not run as.
-type deniedIDs struct{ uids, gids []idRange }
+// DeniedIDs are ids that tasks must not run as.
+type DeniedIDs struct{ uids, gids []idRange }
+
+// ParseDenied reads denied_host_uids and denied_host_gids: "0,10-20".
+func ParseDenied(uids, gids string) (DeniedIDs, error) {
+	u, err := parseIDs("denied_host_uids", uids)
+	if err != nil {
+		return DeniedIDs{}, err
+	}
+	g, err := parseIDs("denied_host_gids", gids)
+	return DeniedIDs{u, g}, err
+}
+
+// DenyRoot adds user 0, by whichever name it is called.
+func (d DeniedIDs) DenyRoot() DeniedIDs {
+	return DeniedIDs{append([]idRange{{0, 0}}, d.uids...), d.gids}
+}
 
 // parseIDs reads "0,10-20".
 func parseIDs(field, text string) ([]idRange, error) {
@@ -47,9 +62,9 @@ func within(ranges []idRange, id uint32) bool {
 	return false
 }
 
-// credential finds who a task runs as; nil is the agent's own user. Groups of
+// Credential finds who a task runs as; nil is the agent's own user. Groups of
 // the agent are never inherited.
-func credential(name string, denied deniedIDs) (*syscall.Credential, error) {
+func Credential(name string, denied DeniedIDs) (*syscall.Credential, error) {
 	if name == "" {
 		if own := uint32(syscall.Getuid()); within(denied.uids, own) {
 			return nil, fmt.Errorf("running as uid %d is disallowed", own)
@@ -88,8 +103,8 @@ func credential(name string, denied deniedIDs) (*syscall.Credential, error) {
 	return cred, nil
 }
 
-// parseSignal reads "SIGHUP", "hup" or "1".
-func parseSignal(name string) (syscall.Signal, error) {
+// ParseSignal reads "SIGHUP", "hup" or "1".
+func ParseSignal(name string) (syscall.Signal, error) {
 	upper := strings.ToUpper(strings.TrimSpace(name))
 	if n, err := strconv.Atoi(upper); err == nil && n > 0 && n < 65 {
 		return syscall.Signal(n), nil
