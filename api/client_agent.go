@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -40,10 +41,21 @@ func (a Agent) Join(ctx context.Context, addresses ...string) (*JoinResponse, er
 	return out, err
 }
 
-// ForceLeave takes a failed member for gone.
-func (a Agent) ForceLeave(ctx context.Context, node string) error {
-	_, err := a.c.Put(ctx, "/v1/agent/force-leave", nil, nil, (&WriteOptions{}).with(map[string]string{"node": node}))
+// ForceLeave takes a failed member for gone; with prune it is forgotten.
+func (a Agent) ForceLeave(ctx context.Context, node string, prune bool) error {
+	_, err := a.c.Put(ctx, "/v1/agent/force-leave", nil, nil, (&WriteOptions{}).with(map[string]string{"node": node, "prune": strconv.FormatBool(prune)}))
 	return err
+}
+
+// Keyring lists, installs, uses or removes gossip keys.
+func (a Agent) Keyring(ctx context.Context, action, key string) (*KeyringResponse, error) {
+	out := &KeyringResponse{}
+	if action == "list" {
+		_, err := a.c.Get(ctx, "/v1/agent/keyring/list", out, nil)
+		return out, err
+	}
+	_, err := a.c.Put(ctx, "/v1/agent/keyring/"+Escape(action), map[string]string{"Key": key}, out, nil)
+	return out, err
 }
 
 // Health returns the health of the agent, also when it is bad.
@@ -102,6 +114,48 @@ func (c *Client) Operator() Operator { return Operator{c} }
 // RaftConfiguration lists the Raft peers.
 func (o Operator) RaftConfiguration(ctx context.Context, q *QueryOptions) (*RaftConfiguration, error) {
 	out, _, err := get[*RaftConfiguration](ctx, o.c, "/v1/operator/raft/configuration", q)
+	return out, err
+}
+
+// RaftRemovePeer removes a Raft peer.
+func (o Operator) RaftRemovePeer(ctx context.Context, id string) error {
+	_, err := o.c.Delete(ctx, "/v1/operator/raft/peer", nil, (&WriteOptions{}).with(map[string]string{"id": id}))
+	return err
+}
+
+// RaftTransferLeadership makes the peer with an id or an address the leader.
+func (o Operator) RaftTransferLeadership(ctx context.Context, id, addr string) (*TransferLeadershipResponse, error) {
+	params := map[string]string{"id": id}
+	if id == "" {
+		params = map[string]string{"address": addr}
+	}
+	out := &TransferLeadershipResponse{}
+	_, err := o.c.Put(ctx, "/v1/operator/raft/transfer-leadership", nil, out, (&WriteOptions{}).with(params))
+	return out, err
+}
+
+// AutopilotConfiguration returns how the leader cares for the servers.
+func (o Operator) AutopilotConfiguration(ctx context.Context, q *QueryOptions) (*structs.AutopilotConfiguration, error) {
+	out, _, err := get[*structs.AutopilotConfiguration](ctx, o.c, "/v1/operator/autopilot/configuration", q)
+	return out, err
+}
+
+// SetAutopilotConfiguration changes that if its ModifyIndex is still cas; false
+// says that it is not.
+func (o Operator) SetAutopilotConfiguration(ctx context.Context, cfg *structs.AutopilotConfiguration, cas uint64) (bool, error) {
+	done := false
+	_, err := o.c.Put(ctx, "/v1/operator/autopilot/configuration", cfg, &done, (&WriteOptions{}).with(map[string]string{"cas": strconv.FormatUint(cas, 10)}))
+	return done, err
+}
+
+// AutopilotHealth returns the health of the servers, also when it is bad.
+func (o Operator) AutopilotHealth(ctx context.Context, q *QueryOptions) (*OperatorHealthReply, error) {
+	out := &OperatorHealthReply{}
+	_, err := o.c.Get(ctx, "/v1/operator/autopilot/health", out, q)
+	var bad *ResponseError
+	if errors.As(err, &bad) && bad.Code == http.StatusTooManyRequests && json.Unmarshal([]byte(bad.Body), out) == nil {
+		return out, nil
+	}
 	return out, err
 }
 

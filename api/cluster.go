@@ -1,6 +1,8 @@
 package api
 
 import (
+	"time"
+
 	"github.com/nomadlite/nomadlite/structs"
 )
 
@@ -86,6 +88,39 @@ type SchedulerConfigurationResponse struct {
 type SchedulerSetConfigurationResponse struct {
 	Updated bool
 	ResponseMeta
+}
+
+// OperatorHealthReply is the health of the servers.
+type OperatorHealthReply struct {
+	Healthy bool
+	// FailureTolerance is how many more servers may fail.
+	FailureTolerance int
+	Leader           string
+	Voters           []string
+	Servers          []ServerHealth
+}
+
+// ServerHealth is the health of one server.
+type ServerHealth struct {
+	ID, Name, Address string
+	SerfStatus        string
+	Version           string
+	Leader            bool
+	LastContact       structs.TextDuration
+	LastTerm          uint64
+	LastIndex         uint64
+	Healthy           bool
+	Voter             bool
+	StableSince       time.Time
+}
+
+// KeyringResponse answers a change or a list of gossip keys. Keys counts the
+// members that have each key.
+type KeyringResponse struct {
+	Messages    map[string]string
+	Keys        map[string]int
+	PrimaryKeys map[string]int
+	NumNodes    int
 }
 
 // Search contexts: the kinds of things that a search can find.

@@ -82,3 +82,28 @@ type TransferLeadershipResponse struct {
 	Noop     bool
 	Err      error `json:"Err"`
 }
+
+// KEK is the key that wraps root keys.
+type KEK struct{ Key []byte }
+
+// GossipKeys changes the gossip keys of an agent: Action is list, install, use
+// or remove. Deep passes it on to the nodes that are connected to a server.
+type GossipKeys struct {
+	Action, Key string
+	Deep        bool
+}
+
+// GossipKeysDone counts what came of it: members by key, and those that use
+// the key that encrypts.
+type GossipKeysDone struct {
+	Members int
+	Keys    map[string]int
+	Primary map[string]int
+	Failed  map[string]string // by member
+}
+
+// ForgetMember names a failed member.
+type ForgetMember struct {
+	Name  string
+	Prune bool
+}

@@ -19,6 +19,9 @@ const (
 	PathServerHasNode    = "/v1/internal/server/has-node"
 	PathServerProbe      = "/v1/internal/server/probe"
 	PathServerNodeLost   = "/v1/internal/server/node-lost"
+	PathServerKEK        = "/v1/internal/server/kek"
+	PathAgentKeys        = "/v1/internal/agent/keys"
+	PathAgentForceLeave  = "/v1/internal/agent/force-leave"
 )
 
 func internalRoutes() []Route {
@@ -36,5 +39,8 @@ func internalRoutes() []Route {
 		internal("server.hasNode", "server/has-node", AuthServer, "Whether a node is connected to this server.").local(),
 		internal("server.probe", "server/probe", AuthServer, "Whether an address answers this server.").local(),
 		internal("server.nodeLost", "server/node-lost", AuthServer, "A node's connection has ended."),
+		internal("server.kek", "server/kek", AuthServer, "The key that wraps the root keys.").local(),
+		internal("agent.keys", "agent/keys", AuthServer, "Change the gossip keys of an agent, and of the nodes connected to it.").local(),
+		internal("agent.forgetMember", "agent/force-leave", AuthServer, "Take a failed member for one that left.").local(),
 	}
 }

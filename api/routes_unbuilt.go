@@ -40,16 +40,10 @@ GET          /v1/scaling/policies                      ns:list-scaling-policies 
 GET          /v1/scaling/policy/:id                    ns:read-scaling-policy 404 policy not found
 DELETE       /v1/evaluations                           management            501 cannot delete evaluations: it is not in this build
 GET          /v1/event/stream                          ns:read-job           501 cannot stream events: they are not in this build
-PUT,POST     /v1/agent/join                            agent:write           501 cannot join: clusters are not in this build
-PUT,POST     /v1/agent/force-leave                     agent:write           501 cannot force a leave: clusters are not in this build
 GET          /v1/agent/schedulers                      agent:read            501 cannot list schedulers: it is not in this build
 GET,PUT,POST /v1/agent/schedulers/config               agent:read            501 cannot configure schedulers: it is not in this build
-GET,PUT,POST /v1/agent/keyring/:action                 agent:write           501 cannot use gossip keys: they are not in this build
 GET          /v1/agent/host                            agent:read            501 cannot describe the host: it is not in this build
 GET          /v1/agent/monitor/export                  agent:read            501 cannot export the log: it is not in this build
-GET          /v1/operator/autopilot/configuration      operator:read         501 cannot read autopilot: it is not in this build
-PUT          /v1/operator/autopilot/configuration      operator:write        501 cannot configure autopilot: it is not in this build
-GET          /v1/operator/autopilot/health             operator:read         501 cannot read autopilot: it is not in this build
 GET,PUT,POST /v1/operator/snapshot                     management            501 cannot use snapshots: they are not in this build
 PUT,POST     /v1/operator/keyring/rotate               operator:keyring-rotate 501 cannot rotate keys: the keyring is not in this build
 DELETE       /v1/operator/keyring/key/:id              operator:keyring-delete 501 cannot delete keys: the keyring is not in this build

@@ -17,7 +17,7 @@ var groups = map[string]string{
 
 // verbs makes the table of all verbs, each with fresh options.
 func verbs() []*verb {
-	return []*verb{
+	return append([]*verb{
 		agentVerb(),
 		allocExecVerb(),
 		allocFSVerb(),
@@ -74,9 +74,18 @@ func verbs() []*verb {
 		nodePoolListVerb(),
 		nodePoolNodesVerb(),
 		nodeStatusVerb(),
+		autopilotGetVerb(),
+		autopilotHealthVerb(),
+		autopilotSetVerb(),
+		gossipGenerateVerb(),
+		gossipListVerb(),
 		raftListPeersVerb(),
+		raftRemovePeerVerb(),
+		raftTransferVerb(),
 		schedulerGetConfigVerb(),
 		schedulerSetConfigVerb(),
+		serverForceLeaveVerb(),
+		serverJoinVerb(),
 		serverMembersVerb(),
 		statusVerb(),
 		systemGCVerb(),
@@ -86,5 +95,5 @@ func verbs() []*verb {
 		varPurgeVerb(),
 		varPutVerb(),
 		versionVerb(),
-	}
+	}, gossipChangeVerbs()...)
 }

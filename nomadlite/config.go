@@ -44,6 +44,8 @@ type Config struct {
 	// BootstrapExpect is how many servers make a new cluster together; 1 makes
 	// one alone, 0 only joins.
 	BootstrapExpect int
+	// Autopilot is the configuration of a new cluster; nil is the contract's.
+	Autopilot *structs.AutopilotConfiguration
 	// RestartGrace is how long an agent may be gone whose machine says that it
 	// has ended.
 	RestartGrace time.Duration
@@ -103,6 +105,9 @@ func (c *Config) finish() error {
 	}
 	if c.Dialer == nil {
 		c.Dialer = &wire.Dialer{}
+	}
+	if c.Autopilot == nil {
+		c.Autopilot = structs.DefaultAutopilot()
 	}
 	c.RestartGrace = orDefault(c.RestartGrace, 3*time.Second)
 	c.Region = orDefault(c.Region, structs.DefaultRegion)

@@ -81,6 +81,9 @@ type clusterReader interface {
 	Regions() []string
 	RaftConfiguration() (*api.RaftConfiguration, error)
 	RemovePeer(ctx context.Context, id string) error
+	AutopilotConfig() *structs.AutopilotConfiguration
+	SetAutopilotConfig(ctx context.Context, cfg *structs.AutopilotConfiguration, cas *uint64) (updated bool, err error)
+	ServerHealth(ctx context.Context) (*api.OperatorHealthReply, error)
 	TransferLeadership(ctx context.Context, id, addr string) (*api.TransferLeadershipResponse, error)
 }
 
@@ -148,6 +151,7 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"search.prefix": e.searchPrefix, "search.fuzzy": e.searchFuzzy,
 		"status.leader": e.leader, "status.peers": e.peers, "region.list": e.regions,
 		"operator.raftConfiguration": e.raftConfiguration, "operator.raftRemovePeer": e.raftRemovePeer, "operator.raftTransfer": e.raftTransfer,
+		"operator.autopilotConfiguration": e.autopilotConfig, "operator.setAutopilotConfiguration": e.setAutopilotConfig, "operator.autopilotHealth": e.autopilotHealth,
 		"operator.schedulerConfiguration": e.schedulerConfig, "operator.setSchedulerConfiguration": e.setSchedulerConfig,
 		"system.gc": e.collectGarbage, "system.reconcileSummaries": e.reconcileSummaries,
 	} {

@@ -2,6 +2,7 @@ package nomadlite
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -63,6 +64,37 @@ func (e *endpoints) raftTransfer(ctx context.Context, r *api.Request) (*api.Resp
 		return nil, err
 	}
 	return body(out)
+}
+
+func (e *endpoints) autopilotConfig(context.Context, *api.Request) (*api.Response, error) {
+	return body(e.ops.AutopilotConfig())
+}
+
+func (e *endpoints) setAutopilotConfig(ctx context.Context, r *api.Request) (*api.Response, error) {
+	cfg := &structs.AutopilotConfiguration{}
+	if err := r.Decode(cfg); err != nil {
+		return nil, err
+	}
+	check, err := casOf(r)
+	if err != nil {
+		return nil, err
+	}
+	updated, err := e.ops.SetAutopilotConfig(ctx, cfg, check)
+	if err != nil {
+		return nil, err
+	}
+	return body(updated)
+}
+
+func (e *endpoints) autopilotHealth(ctx context.Context, _ *api.Request) (*api.Response, error) {
+	health, err := e.ops.ServerHealth(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !health.Healthy {
+		return &api.Response{Body: health, Status: http.StatusTooManyRequests}, nil
+	}
+	return body(health)
 }
 
 func (e *endpoints) collectGarbage(ctx context.Context, _ *api.Request) (*api.Response, error) {

@@ -2,6 +2,7 @@ package nomadlite
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -93,6 +94,13 @@ func (t *sessions) drop(id string, s *session) bool {
 	}
 	delete(t.nodes, id)
 	return true
+}
+
+// all are the sessions of now.
+func (t *sessions) all() map[string]*session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.nodes)
 }
 
 // nodeHost is the host of requests over a node's connection.
@@ -253,6 +261,7 @@ func (s *Server) bindInternal(mux *api.Mux) {
 	mux.Bind("server.probe", api.Internal(func(ctx context.Context, in *api.NodeRef) (*api.Probe, error) {
 		return &api.Probe{Result: probe(ctx, in.Addr)}, nil
 	}))
+	mux.Bind("server.kek", api.Internal(s.kek))
 	mux.Bind("server.nodeLost", api.Internal(func(ctx context.Context, in *api.NodeRef) (*api.Empty, error) {
 		return &api.Empty{}, s.nodeLost(ctx, in.NodeID)
 	}))

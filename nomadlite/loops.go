@@ -70,6 +70,8 @@ func newLoops(s *Server) *loops {
 		{"blocked evaluations", waker.Run},
 		{"heartbeat", func(ctx context.Context) error { return l.heartbeat.Run(ctx, readyNodes(s.store.Snapshot())) }},
 		{"suspects", s.watchSuspects},
+		{"autopilot", s.watchServers},
+		{"keyring", s.ensureKEK},
 		{"deployments", deployments.Run},
 		{"drains", drains.Run},
 		{"periodic jobs", launcher.Run},

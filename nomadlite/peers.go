@@ -114,17 +114,25 @@ func (s *Server) settled() bool {
 // keepPeers makes this server a peer of its cluster, until ctx ends.
 func (s *Server) keepPeers(ctx context.Context) error {
 	s.hasten()
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !s.leaving.Load() {
+		lost := s.leaderSeen.wait()
 		addrs, changed := s.members()
 		again := (<-chan time.Time)(nil)
-		if !s.settled() {
+		// One without a leader may have been removed while it was away.
+		leader, _ := s.raft.LeaderWithID()
+		if !s.settled() || leader == "" && len(addrs) > 0 {
 			s.seek(ctx, addrs)
 			again = time.After(seekPause + spread(s.id, seekPause))
 		} else {
 			s.peers.learn(s.ask(ctx, addrs))
+			if leader != "" && leader != raft.ServerAddress(s.cfg.RPCAddr) && !s.keys.HasKEK() {
+				s.fetchKEK(ctx, string(leader))
+				again = time.After(lookPause)
+			}
 		}
 		select {
 		case <-changed:
+		case <-lost:
 		case <-again:
 		case <-ctx.Done():
 		}
@@ -189,6 +197,9 @@ func (s *Server) ask(ctx context.Context, addrs []string) []*api.ServerStatus {
 func (s *Server) seek(ctx context.Context, addrs []string) {
 	others := s.ask(ctx, addrs)
 	s.peers.learn(others)
+	if s.leaving.Load() {
+		return
+	}
 	mine := s.status()
 	for _, st := range others {
 		if !st.HasPeers {
@@ -202,7 +213,7 @@ func (s *Server) seek(ctx context.Context, addrs []string) {
 			s.log.Warn("cannot join the cluster; trying again", "peer", st.Addr, "error", err)
 			continue
 		}
-		s.log.Info("joined the cluster", "by", st.Addr)
+		s.log.Debug("the cluster knows this server", "by", st.Addr)
 		return
 	}
 	if mine.HasPeers || mine.Expect < 1 || slices.ContainsFunc(others, func(st *api.ServerStatus) bool { return st.HasPeers }) {
@@ -298,6 +309,7 @@ func (s *Server) admitPeer(ctx context.Context, in *api.ServerJoin) (*api.Empty,
 		return nil, structs.Errorf(structs.Denied, "%s is server %s of region %q, not %s of %q", in.Addr, st.ID, st.Region, in.ID, s.cfg.Region)
 	}
 	s.peers.learn([]*api.ServerStatus{st})
+	s.log.Debug("a server asks to be a peer", "id", in.ID, "address", in.Addr)
 	return &api.Empty{}, s.addPeer(in.ID, in.Addr)
 }
 
@@ -388,6 +400,7 @@ func (s *Server) Leave(ctx context.Context) error {
 	if s.cfg.Port == nil || len(s.configuration().Servers) < 2 {
 		return nil
 	}
+	s.leaving.Store(true)
 	s.handOver()
 	for ctx.Err() == nil {
 		changed := s.leaderSeen.wait()

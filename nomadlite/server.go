@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/nomadlite/autopilot"
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
 	"github.com/nomadlite/nomadlite/nomadlite/keyring"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
@@ -46,6 +47,8 @@ type Server struct {
 	leaderSeen signal // another leader, or none
 	peers      *peers
 	sessions   *sessions
+	leaving    atomic.Bool // for good: it joins no more
+	health     atomic.Pointer[[]autopilot.Health] // of the servers, while leading
 	// internal answers requests over the server port.
 	internal http.Handler
 	// failed receives the first error that must end the server.

@@ -29,6 +29,12 @@ func (a *Agent) bind() {
 		"agent.monitor":    a.monitor,
 		"agent.metrics":    a.metrics,
 		"agent.profile":    a.profile,
+		"agent.join":       a.join,
+		"agent.forceLeave": a.forceLeave,
+		"agent.keyring":    a.keyring,
+
+		"agent.keys":         api.Internal(a.changeKeys),
+		"agent.forgetMember": api.Internal(a.forgetMember),
 	} {
 		a.mux.Bind(name, h)
 	}

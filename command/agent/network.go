@@ -25,6 +25,7 @@ type network struct {
 	port   *wire.Port    // nil without the server role
 	pool   *servers.Pool // nil without the client role
 	gossip *member.Pool  // nil when it is off
+	keys   *member.Keys  // nil when gossip is in clear
 	found  *members
 }
 
@@ -131,7 +132,7 @@ func (a *Agent) startGossip() error {
 	if err != nil {
 		return err
 	}
-	a.net.gossip, a.net.found.pool = pool, pool
+	a.net.gossip, a.net.keys, a.net.found.pool = pool, keys, pool
 	return nil
 }
 

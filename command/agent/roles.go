@@ -24,6 +24,11 @@ func serverConfig(cfg *config.Config, rpcAddr string, log hclog.Logger) nomadlit
 	out := nomadlite.Config{
 		Region: cfg.Region, Name: cfg.NodeName, Dev: cfg.DevMode, RPCAddr: rpcAddr, Datacenter: cfg.Datacenter,
 		BootstrapExpect: s.BootstrapExpect, RestartGrace: s.AgentRestartGrace,
+		Autopilot: &structs.AutopilotConfiguration{
+			CleanupDeadServers: cfg.Autopilot.CleanupDeadServers, LastContactThreshold: structs.TextDuration(cfg.Autopilot.LastContactThreshold),
+			MaxTrailingLogs: uint64(max(cfg.Autopilot.MaxTrailingLogs, 0)), MinQuorum: uint(max(cfg.Autopilot.MinQuorum, 0)),
+			ServerStabilizationTime: structs.TextDuration(cfg.Autopilot.ServerStabilizationTime),
+		},
 		HeartbeatGrace: s.HeartbeatGrace, MinHeartbeatTTL: s.MinHeartbeatTTL, MaxHeartbeatsPerSecond: s.MaxHeartbeatsPerSecond,
 		NodeGCThreshold: s.NodeGCThreshold, JobGCInterval: s.JobGCInterval, JobGCThreshold: s.JobGCThreshold,
 		EvalGCThreshold: s.EvalGCThreshold, BatchEvalGCThreshold: s.BatchEvalGCThreshold, DeploymentGCThreshold: s.DeploymentGCThreshold,

@@ -158,12 +158,12 @@ func TestStaleReadWithoutLeader(t *testing.T) {
 // of a killed client is running elsewhere within seconds.
 func TestClients(t *testing.T) {
 	c := start(t, Options{Servers: 3, Clients: 2})
-	any := c.Servers[0]
-	if _, err := any.Do("PUT", "/v1/jobs", Service("web", 4), nil); err != nil {
+	asked := c.Servers[0]
+	if _, err := asked.Do("PUT", "/v1/jobs", Service("web", 4), nil); err != nil {
 		t.Fatal(err)
 	}
-	agenttest.Eventually(t, "four allocations", c.AwaitRunning(any, "web", 4))
-	before, err := c.Running(any, "web")
+	agenttest.Eventually(t, "four allocations", c.AwaitRunning(asked, "web", 4))
+	before, err := c.Running(asked, "web")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,4 +234,91 @@ func ids(all []Alloc) string {
 	}
 	slices.Sort(out)
 	return strings.Join(out, " ")
+}
+
+// peer is a Raft peer as operators see it.
+type peer struct {
+	ID, Address   string
+	Leader, Voter bool
+}
+
+func (c *Cluster) peers(t *testing.T, ask *Member) []peer {
+	t.Helper()
+	var out struct{ Servers []peer }
+	if _, err := ask.Do("GET", "/v1/operator/raft/configuration", nil, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out.Servers
+}
+
+// TestMembership: a server joins, votes once it is stable, and leaves;
+// leadership moves when it is told to; a variable is readable by every leader;
+// gossip keys are rotated under way, on servers and clients.
+func TestMembership(t *testing.T) {
+	const first, second = "T7A3N0kNqNYo1hWXxvYHmAGtLJzjVfn4xzFHZ0yMB0w=", "0123456789abcdefghijklmnopqrstuvwxyzABCDEFE="
+	encrypt := "  encrypt = \"" + first + "\"\n"
+	c := start(t, Options{
+		Servers: 3, Clients: 1, ByGossip: true, Client: encrypt, Server: encrypt,
+		Extra: "leave_on_interrupt = true\nautopilot {\n  server_stabilization_time = \"2s\"\n  last_contact_threshold = \"5s\"\n}",
+	})
+	asked := c.Servers[0]
+	if _, err := asked.Do("PUT", "/v1/var/a", map[string]any{"Path": "a", "Items": map[string]string{"k": "v"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	added, err := c.AddServer(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	agenttest.Eventually(t, "a fourth voter", func() error {
+		for _, p := range c.peers(t, asked) {
+			if p.Address == fmt.Sprintf("127.0.0.1:%d", added.RPC) && p.Voter {
+				return nil
+			}
+		}
+		return fmt.Errorf("peers %v", c.peers(t, asked))
+	})
+
+	for _, step := range []struct{ action, key string }{{"install", second}, {"use", second}, {"remove", first}} {
+		agenttest.Eventually(t, step.action+" a key", func() error {
+			_, err := asked.Do("PUT", "/v1/agent/keyring/"+step.action, map[string]string{"Key": step.key}, nil)
+			return err
+		})
+	}
+	var keys struct {
+		Keys     map[string]int
+		NumNodes int
+	}
+	if _, err := asked.Do("GET", "/v1/agent/keyring/list", nil, &keys); err != nil || len(keys.Keys) != 1 || keys.Keys[second] != 5 || keys.NumNodes != 5 {
+		t.Errorf("keys %+v, %v", keys, err)
+	}
+
+	if code, err := added.Interrupt(); err != nil || code != 0 {
+		t.Fatalf("a graceful leave ended with %d, %v", code, err)
+	}
+	if got := c.peers(t, asked); len(got) != 3 {
+		t.Errorf("after a leave the peers are %v", got)
+	}
+	c.Servers = c.Servers[:3]
+
+	leader := c.awaitLeader(t, c.Servers...)
+	next := without(c.Servers, leader)[0]
+	agenttest.Eventually(t, "a transfer of leadership", func() error {
+		_, err := next.Do("PUT", fmt.Sprintf("/v1/operator/raft/transfer-leadership?address=127.0.0.1:%d", next.RPC), nil, nil)
+		return err
+	})
+	agenttest.Eventually(t, "the new leader", func() error {
+		if got := c.Leader(asked); got != next {
+			return fmt.Errorf("the leader is %v", got)
+		}
+		return nil
+	})
+	var v struct{ Items map[string]string }
+	agenttest.Eventually(t, "the variable", func() error { _, err := asked.Do("GET", "/v1/var/a", nil, &v); return err })
+	if v.Items["k"] != "v" {
+		t.Errorf("the new leader reads %v", v)
+	}
+	agenttest.Eventually(t, "healthy servers", func() error {
+		_, err := asked.Do("GET", "/v1/operator/autopilot/health", nil, nil)
+		return err
+	})
 }

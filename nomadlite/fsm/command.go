@@ -39,6 +39,7 @@ const (
 	NodePoolUpsert        Type = 26 // state.NodePoolUpsert
 	NodePoolDelete        Type = 27 // state.NodePoolDelete
 	RootKeyAdd            Type = 40 // state.RootKeyAdd
+	AutopilotConfig       Type = 60 // state.AutopilotConfig
 	VariableSet           Type = 41 // state.VariableSet
 	VariableDelete        Type = 42 // state.VariableDelete
 )
@@ -80,6 +81,7 @@ var commands = map[Type]command{
 	NamespaceDelete:       done("NamespaceDelete", (*state.Txn).DeleteNamespaces),
 	NodePoolUpsert:        done("NodePoolUpsert", (*state.Txn).UpsertNodePools),
 	NodePoolDelete:        done("NodePoolDelete", (*state.Txn).DeleteNodePools),
+	AutopilotConfig:       done("AutopilotConfig", (*state.Txn).SetAutopilotConfig),
 	RootKeyAdd:            done("RootKeyAdd", (*state.Txn).AddRootKey),
 	VariableSet:           result("VariableSet", (*state.Txn).SetVariable),
 	VariableDelete:        result("VariableDelete", (*state.Txn).DeleteVariable),

@@ -8,6 +8,7 @@
 package keyring
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -95,7 +96,45 @@ func (r *Ring) ensureKEK() error {
 	if r.kek != nil {
 		return nil
 	}
-	kek := random(keySize)
+	return r.keep(random(keySize))
+}
+
+// HasKEK reports whether there is a KEK.
+func (r *Ring) HasKEK() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.kek != nil
+}
+
+// KEK is the key itself, nil for none: for another server of the region alone.
+func (r *Ring) KEK() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return bytes.Clone(r.kek)
+}
+
+// Make makes the KEK when there is none.
+func (r *Ring) Make() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ensureKEK()
+}
+
+// Adopt takes the KEK of another server when this one has none.
+func (r *Ring) Adopt(kek []byte) error {
+	if len(kek) != keySize {
+		return fmt.Errorf("cannot use the keyring's key of another server: it has %d bytes, want %d", len(kek), keySize)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.kek != nil {
+		return nil
+	}
+	return r.keep(kek)
+}
+
+// keep writes the KEK's file. The caller holds mu.
+func (r *Ring) keep(kek []byte) error {
 	if r.path != "" {
 		if err := writeOnce(r.path, []byte(base64.StdEncoding.EncodeToString(kek)+"\n")); err != nil {
 			return fmt.Errorf("cannot write the keyring's key: %w", err)

@@ -190,6 +190,14 @@ type Collect struct {
 	Nodes       []string
 }
 
+// AutopilotConfig sets the autopilot's configuration.
+type AutopilotConfig struct {
+	Config *structs.AutopilotConfiguration
+	// CheckIndex makes the change conditional on ModifyIndex, 0 for none.
+	CheckIndex  bool
+	ModifyIndex uint64
+}
+
 // SchedulerConfig sets the cluster-wide scheduler configuration.
 type SchedulerConfig struct {
 	Config *structs.SchedulerConfiguration

@@ -195,6 +195,9 @@ func (s *Snapshot) SchedulerConfig() *structs.SchedulerConfiguration {
 	return &defaultScheduler
 }
 
+// AutopilotConfig returns the autopilot's configuration, nil before one was set.
+func (s *Snapshot) AutopilotConfig() *structs.AutopilotConfiguration { return autopilots.get(s.r, "") }
+
 // defaultScheduler is the contract's configuration of a new cluster.
 var defaultScheduler = structs.SchedulerConfiguration{
 	SchedulerAlgorithm: structs.SchedulerAlgorithmBinpack,

@@ -113,6 +113,11 @@ var schedulerConfigs = declare(table[structs.SchedulerConfiguration]{
 	key: func(*structs.SchedulerConfiguration) string { return "" },
 })
 
+var autopilots = declare(table[structs.AutopilotConfiguration]{
+	id: TableAutopilot, name: "autopilot configuration",
+	key: func(*structs.AutopilotConfiguration) string { return "" },
+})
+
 var launches = declare(table[launch]{
 	id: TablePeriodicLaunches, name: "periodic launches",
 	key:   func(l *launch) string { return joinKey(l.Namespace, l.JobID) },

@@ -175,6 +175,24 @@ func (t *Txn) SetSchedulerConfig(c *SchedulerConfig) error {
 	return nil
 }
 
+// SetAutopilotConfig stores the autopilot's configuration.
+func (t *Txn) SetAutopilotConfig(c *AutopilotConfig) error {
+	if c.Config == nil {
+		return structs.Errorf(structs.Invalid, "cannot set the autopilot configuration: it is missing")
+	}
+	n := *c.Config
+	n.CreateIndex, n.ModifyIndex = t.index, t.index
+	have := uint64(0)
+	if old := autopilots.get(t.root, ""); old != nil {
+		n.CreateIndex, have = old.CreateIndex, old.ModifyIndex
+	}
+	if c.CheckIndex && c.ModifyIndex != have {
+		return structs.Errorf(structs.Conflict, "cannot set the autopilot configuration: it is at index %d, not %d; read it again", have, c.ModifyIndex)
+	}
+	autopilots.set(t, &n)
+	return nil
+}
+
 // RecordPeriodicLaunch stores the last launch of a periodic job.
 func (t *Txn) RecordPeriodicLaunch(c *PeriodicLaunch) error {
 	if jobs.get(t.root, joinKey(c.Namespace, c.JobID)) == nil {

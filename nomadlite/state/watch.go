@@ -26,6 +26,7 @@ const (
 	TablePeriodicLaunches
 	TableRootKeys
 	TableVariables
+	TableAutopilot
 	tableCount
 )
 
