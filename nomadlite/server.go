@@ -47,7 +47,7 @@ type Server struct {
 	leaderSeen signal // another leader, or none
 	peers      *peers
 	sessions   *sessions
-	leaving    atomic.Bool // for good: it joins no more
+	leaving    atomic.Bool                        // for good: it joins no more
 	health     atomic.Pointer[[]autopilot.Health] // of the servers, while leading
 	// internal answers requests over the server port.
 	internal http.Handler
