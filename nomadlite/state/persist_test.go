@@ -24,6 +24,7 @@ func rich(t testing.TB) *world {
 	must(w, (*Txn).UpsertNamespaces, &NamespaceUpsert{Namespaces: []*structs.Namespace{{Name: "apps", Meta: map[string]string{"b": "1", "a": "2"}}}})
 	must(w, (*Txn).UpsertNodePools, &NodePoolUpsert{NodePools: []*structs.NodePool{{Name: "gpu"}}})
 	must(w, (*Txn).SetSchedulerConfig, &SchedulerConfig{Config: &structs.SchedulerConfiguration{SchedulerAlgorithm: "spread"}})
+	must(w, (*Txn).SetAutopilotConfig, &AutopilotConfig{Config: structs.DefaultAutopilot()})
 	until := time.Unix(1_800_000_000, 77).UTC()
 	for _, id := range []string{"web", "old"} {
 		if _, err := do(w, (*Txn).RegisterJob, &JobRegister{Job: testJob(id, 4), Submission: &structs.JobSubmission{Source: "job"}, Now: w.now}); err != nil {
