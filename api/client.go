@@ -282,6 +282,16 @@ func (c *Client) Raw(ctx context.Context, method, path string, body io.Reader, p
 	return c.http.Do(req)
 }
 
+// Request makes one request as Raw sends it, for Do. Filter may be empty.
+func (c *Client) Request(ctx context.Context, method, path string, body io.Reader, filter string) (*http.Request, error) {
+	params := (&QueryOptions{Filter: filter}).values(c)
+	return c.request(ctx, method, path, params, body, "")
+}
+
+// Do sends a request and returns the answer whatever its status is; the caller
+// closes the body.
+func (c *Client) Do(req *http.Request) (*http.Response, error) { return c.http.Do(req) }
+
 // do sends a request and turns every answer but 2xx into a *ResponseError.
 func (c *Client) do(ctx context.Context, method, path string, params url.Values, body io.Reader, token string) (*http.Response, error) {
 	req, err := c.request(ctx, method, path, params, body, token)

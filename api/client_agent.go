@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 
@@ -32,6 +33,12 @@ func (a Agent) Members(ctx context.Context, q *QueryOptions) (*ServerMembers, er
 func (a Agent) Servers(ctx context.Context) ([]string, error) {
 	out, _, err := get[[]string](ctx, a.c, "/v1/agent/servers", nil)
 	return out, err
+}
+
+// SetServers replaces the servers that the agent's client talks to.
+func (a Agent) SetServers(ctx context.Context, addresses []string) error {
+	_, err := a.c.Put(ctx, "/v1/agent/servers?"+repeat("address", addresses), nil, nil, nil)
+	return err
 }
 
 // Join makes the agent join other servers.
@@ -157,6 +164,26 @@ func (o Operator) AutopilotHealth(ctx context.Context, q *QueryOptions) (*Operat
 		return out, nil
 	}
 	return out, err
+}
+
+// Snapshot returns the state of the cluster as an archive, with its digest; the
+// caller closes it.
+func (o Operator) Snapshot(ctx context.Context, stale bool) (body io.ReadCloser, digest string, err error) {
+	resp, err := o.c.do(ctx, http.MethodGet, "/v1/operator/snapshot", (&QueryOptions{AllowStale: stale}).values(o.c), nil, "")
+	if err != nil {
+		return nil, "", err
+	}
+	return resp.Body, resp.Header.Get("Digest"), nil
+}
+
+// SnapshotRestore replaces the state of the cluster by that of an archive.
+func (o Operator) SnapshotRestore(ctx context.Context, archive io.Reader) error {
+	resp, err := o.c.do(ctx, http.MethodPut, "/v1/operator/snapshot", nil, archive, "")
+	if err != nil {
+		return err
+	}
+	drain(resp.Body)
+	return nil
 }
 
 // SchedulerConfiguration returns the setting of the schedulers.

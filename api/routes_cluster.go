@@ -44,6 +44,8 @@ func agentRoutes() []Route {
 		read("operator.autopilotConfiguration", "/v1/operator/autopilot/configuration", "operator:read", "How the leader cares for the set of servers.").noBlock().noMeta(),
 		write("operator.setAutopilotConfiguration", "/v1/operator/autopilot/configuration", "operator:write", "Change that; cas makes it conditional.").methods("PUT"),
 		read("operator.autopilotHealth", "/v1/operator/autopilot/health", "operator:read", "The health of the servers; 429 when it is bad.").noBlock().noMeta(),
+		read("operator.snapshot", "/v1/operator/snapshot", "", "The state of the cluster as an archive.").management().noBlock().noMeta().as(AnswerStream),
+		write("operator.restoreSnapshot", "/v1/operator/snapshot", "", "Replace the state of the cluster by that of an archive.").management().limit(snapshotBody).as(AnswerEmpty),
 		write("operator.raftRemovePeer", "/v1/operator/raft/peer", "", "Remove a Raft peer by id.").methods("DELETE").management().as(AnswerEmpty),
 		write("operator.raftTransfer", "/v1/operator/raft/transfer-leadership", "", "Make another server the leader, by id or address.").management(),
 		read("operator.schedulerConfiguration", "/v1/operator/scheduler/configuration", "operator:read", "The setting of the schedulers.").noBlock(),

@@ -4,6 +4,9 @@ package api
 // thousands of allocations fits.
 const internalBody = 16 << 20
 
+// snapshotBody bounds an archive that is restored over the API.
+const snapshotBody = 1 << 30
+
 // Paths of the internal rows, for CallInternal.
 const (
 	PathNodeRegister     = "/v1/internal/node/register"

@@ -97,6 +97,7 @@ type operations interface {
 	clusterWriter
 	clusterReader
 	variableWriter
+	snapshotter
 }
 
 // endpointDeps wires the endpoints.
@@ -150,7 +151,7 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"variable.set": e.setVariable, "variable.delete": e.deleteVariable, "keyring.list": e.listRootKeys,
 		"search.prefix": e.searchPrefix, "search.fuzzy": e.searchFuzzy,
 		"status.leader": e.leader, "status.peers": e.peers, "region.list": e.regions,
-		"operator.raftConfiguration": e.raftConfiguration, "operator.raftRemovePeer": e.raftRemovePeer, "operator.raftTransfer": e.raftTransfer,
+		"operator.raftConfiguration": e.raftConfiguration, "operator.snapshot": e.saveSnapshot, "operator.restoreSnapshot": e.restoreSnapshot, "operator.raftRemovePeer": e.raftRemovePeer, "operator.raftTransfer": e.raftTransfer,
 		"operator.autopilotConfiguration": e.autopilotConfig, "operator.setAutopilotConfiguration": e.setAutopilotConfig, "operator.autopilotHealth": e.autopilotHealth,
 		"operator.schedulerConfiguration": e.schedulerConfig, "operator.setSchedulerConfiguration": e.setSchedulerConfig,
 		"system.gc": e.collectGarbage, "system.reconcileSummaries": e.reconcileSummaries,

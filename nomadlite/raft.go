@@ -215,7 +215,7 @@ func forgetBootstrap(g *guardedStore, snaps raft.SnapshotStore) error {
 func (c *consensus) stores(cfg *Config, log hclog.Logger) (raft.LogStore, raft.StableStore, raft.SnapshotStore, error) {
 	if cfg.DataDir == "" || cfg.Dev {
 		mem := raft.NewInmemStore()
-		return mem, mem, raft.NewDiscardSnapshotStore(), nil
+		return mem, mem, raft.NewInmemSnapshotStore(), nil
 	}
 	dir := filepath.Join(cfg.DataDir, "raft")
 	logs, err := raftlog.Open(filepath.Join(dir, "log"))

@@ -47,6 +47,7 @@ type Server struct {
 	leaderSeen signal // another leader, or none
 	peers      *peers
 	sessions   *sessions
+	again      signal                             // the term of leadership shall begin again
 	leaving    atomic.Bool                        // for good: it joins no more
 	health     atomic.Pointer[[]autopilot.Health] // of the servers, while leading
 	// internal answers requests over the server port.
@@ -163,8 +164,10 @@ func (s *Server) watchLeadership(ctx context.Context) error {
 	again := time.NewTicker(leaderRetry)
 	defer again.Stop()
 	for {
-		if s.raft.State() == raft.Leader {
-			s.lead(ctx)
+		for s.raft.State() == raft.Leader && ctx.Err() == nil {
+			if !s.lead(ctx) {
+				break
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -176,34 +179,38 @@ func (s *Server) watchLeadership(ctx context.Context) error {
 }
 
 // lead is one term of leadership: barrier, the epoch, then the loops. It
-// returns when leadership was lost, a loop failed or ctx ended.
-func (s *Server) lead(ctx context.Context) {
+// returns when leadership was lost, a loop failed or ctx ended, and true when
+// the term shall begin again at once.
+func (s *Server) lead(ctx context.Context) (again bool) {
 	if err := s.establish(); err != nil {
 		s.log.Error("cannot establish leadership", "error", err)
-		return
+		return false
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ended := make(chan error, 1)
+	ended, replaced := make(chan error, 1), s.again.wait()
 	go func() { ended <- s.loops.run(ctx) }()
 	s.setLeading(true)
 	s.log.Info("cluster leadership acquired")
-	for lost := false; !lost; {
+	for lost := false; !lost && !again; {
 		select {
 		case leader := <-s.raft.LeaderCh():
 			lost = !leader
+		case <-replaced:
+			again = true
 		case err := <-ended:
 			s.setLeading(false)
 			if ctx.Err() == nil {
 				s.log.Error("stepping down: a loop of the leader failed", "error", err)
 			}
-			return
+			return false
 		}
 	}
 	s.setLeading(false)
-	s.log.Warn("cluster leadership lost")
+	s.log.Warn("cluster leadership lost, or begun again", "again", again)
 	cancel()
 	<-ended
+	return again
 }
 
 func (s *Server) setLeading(now bool) {

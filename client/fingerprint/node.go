@@ -32,6 +32,7 @@ type Config struct {
 	// fingerprint.denylist choose among the fingerprinters.
 	Options          map[string]string
 	HTTPAddr         string // advertised host:port
+	TLSEnabled       bool   // of the HTTP API
 	NetworkInterface string // default: that of the default route
 	NetworkSpeed     int    // Mbit/s
 	CPUTotalCompute  int    // MHz
@@ -117,7 +118,7 @@ func Node(cfg Config) (*structs.Node, error) {
 	}
 	n := &structs.Node{
 		ID: cfg.ID, SecretID: cfg.SecretID, Name: cfg.Name, Datacenter: cfg.Datacenter, NodeClass: cfg.Class, NodePool: cfg.Pool,
-		HTTPAddr: cfg.HTTPAddr, NodeMaxAllocs: cfg.NodeMaxAllocs,
+		HTTPAddr: cfg.HTTPAddr, TLSEnabled: cfg.TLSEnabled, NodeMaxAllocs: cfg.NodeMaxAllocs,
 		Attributes: map[string]string{}, Links: map[string]string{}, Meta: maps.Clone(defaultMeta),
 		Drivers: map[string]*structs.DriverInfo{}, HostVolumes: map[string]*structs.HostVolumeInfo{},
 		HostNetworks:          map[string]*structs.HostNetworkInfo{},

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -185,6 +186,10 @@ func part(name string, err error) error {
 
 func (a *Agent) serve(ctx context.Context, l net.Listener) error {
 	srv := api.NewServer(a.mux)
+	l = api.LimitListener(l, a.cfg.Limits.HTTPMaxConnsPerClient)
+	if a.cfg.TLS.HTTP {
+		l = tls.NewListener(l, a.net.tls.HTTPS(a.cfg.TLS.VerifyHTTPSClient))
+	}
 	// Requests end with the agent: streams and blocking queries would hold it.
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -201,7 +206,7 @@ func (a *Agent) serve(ctx context.Context, l net.Listener) error {
 			srv.Close()
 		}
 	}()
-	err := srv.Serve(api.LimitListener(l, a.cfg.Limits.HTTPMaxConnsPerClient))
+	err := srv.Serve(l)
 	if errors.Is(err, http.ErrServerClosed) {
 		<-done
 		return nil
@@ -210,12 +215,20 @@ func (a *Agent) serve(ctx context.Context, l net.Listener) error {
 }
 
 // reload reads the configuration again and applies what can change while
-// running: the log level and the response to it. Everything else is kept until
+// running: the log level, and certificates for new connections. Everything else is kept until
 // the next start.
 func (a *Agent) reload() error {
 	fresh, err := a.readNew()
 	if err != nil {
 		return err
+	}
+	if fresh.TLS.HTTP != a.cfg.TLS.HTTP || fresh.TLS.RPC != a.cfg.TLS.RPC {
+		return errors.New("cannot switch TLS on or off while running: restart the agent")
+	}
+	if a.net.tls != nil {
+		if err := a.net.tls.Load(tlsFiles(fresh)); err != nil {
+			return err
+		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -176,10 +176,10 @@ func (n *network) run(ctx context.Context, server *nomadlite.Server) error {
 	defer look.Stop()
 	for server != nil {
 		if id := server.ClusterID(); id != "" {
+			// Again later: a restored state brings its own.
 			if err := n.gossip.SetCluster(id); err != nil {
 				n.cfg.log.Debug("cannot tell the members of the cluster's id", "error", err)
 			}
-			break
 		}
 		select {
 		case <-look.C:

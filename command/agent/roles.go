@@ -75,7 +75,7 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 	c := cfg.Client
 	node := fingerprint.Config{
 		Name: cfg.NodeName, Datacenter: cfg.Datacenter, Class: c.NodeClass, Pool: c.NodePool, Meta: c.Meta, Options: c.Options,
-		HTTPAddr: httpAddr, NetworkInterface: c.NetworkInterface, NetworkSpeed: c.NetworkSpeed, CPUTotalCompute: c.CPUTotalCompute,
+		HTTPAddr: httpAddr, TLSEnabled: cfg.TLS.HTTP, NetworkInterface: c.NetworkInterface, NetworkSpeed: c.NetworkSpeed, CPUTotalCompute: c.CPUTotalCompute,
 		MemoryTotalMB: c.MemoryTotalMB, DiskTotalMB: c.DiskTotalMB, DiskFreeMB: c.DiskFreeMB, MinDynamicPort: c.MinDynamicPort,
 		MaxDynamicPort: c.MaxDynamicPort, NodeMaxAllocs: c.NodeMaxAllocs, CgroupParent: c.CgroupParent,
 	}

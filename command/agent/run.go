@@ -91,11 +91,22 @@ func (a *Agent) shutDown(rc RunConfig, sig os.Signal, cancel context.CancelFunc,
 	return 1, nil
 }
 
-// warnOpen warns when others can reach an agent that asks nobody for a token.
+// warnOpen warns when others can reach an agent that proves nobody's identity.
 func warnOpen(rc RunConfig) {
-	ip := net.ParseIP(rc.Config.Addresses.HTTP)
-	if ip != nil && !ip.IsLoopback() {
-		fmt.Fprintf(rc.Stderr, "==> WARNING: the HTTP API listens on %s without TLS and without ACLs: whoever reaches it can run programs as the agent's user. Bind to 127.0.0.1, or keep the port behind a firewall.\n", rc.Config.Addresses.HTTP)
+	cfg := rc.Config
+	open := func(addr string) bool { ip := net.ParseIP(addr); return ip != nil && !ip.IsLoopback() }
+	if open(cfg.Addresses.HTTP) && !(cfg.TLS.HTTP && cfg.TLS.VerifyHTTPSClient) {
+		how := "without TLS and without ACLs"
+		if cfg.TLS.HTTP {
+			how = "without ACLs and takes callers without a certificate (tls.verify_https_client)"
+		}
+		fmt.Fprintf(rc.Stderr, "==> WARNING: the HTTP API listens on %s %s: whoever reaches it can run programs as the agent's user. Bind to 127.0.0.1, or keep the port behind a firewall.\n", cfg.Addresses.HTTP, how)
+	}
+	if cfg.Server.Enabled && !cfg.DevMode && open(cfg.Addresses.RPC) && !cfg.TLS.RPC {
+		fmt.Fprintf(rc.Stderr, "==> WARNING: the server port listens on %s without TLS: whoever reaches it can become a server or a client of the cluster. Set tls { rpc = true }, or keep the port behind a firewall.\n", cfg.Addresses.RPC)
+	}
+	if !cfg.DevMode && open(cfg.Addresses.Serf) && cfg.Server.Enabled && cfg.Server.Encrypt == "" {
+		fmt.Fprintf(rc.Stderr, "==> WARNING: gossip listens on %s without a key: whoever reaches it learns the members and can claim to be one. Set encrypt.\n", cfg.Addresses.Serf)
 	}
 }
 

@@ -53,6 +53,7 @@ var floors = []floor{
 	{"nomadlite/drain", 1, []string{"structs", "nomadlite/state"}},
 	{"nomadlite/raftlog", 1, []string{}},
 	{"nomadlite/keyring", 1, []string{}},
+	{"nomadlite/archive", 0.5, []string{}},
 	{"nomadlite/autopilot", 1, []string{"structs"}},
 	{"nomadlite/member", 1, []string{}},
 	{"nomadlite/gc", 1, []string{"structs", "nomadlite/state"}},

@@ -23,7 +23,7 @@ type set struct {
 	run  func(*bench) error
 }
 
-var sets = []set{{"idle", idle}, {"latency", latency}, {"density", density}}
+var sets = []set{{"idle", idle}, {"latency", latency}, {"density", density}, {"failover", failover}}
 
 // bench is one run: the binary under test and where results go.
 type bench struct {
@@ -38,7 +38,7 @@ func main() {
 	b := &bench{out: os.Stdout}
 	var only string
 	flag.StringVar(&b.bin, "bin", "bin/nomadlite", "binary under test")
-	flag.StringVar(&only, "set", "", "one set: idle, latency or density; all when empty")
+	flag.StringVar(&only, "set", "", "one set: idle, latency, density or failover; all when empty")
 	flag.IntVar(&b.samples, "n", 20, "samples of each repeated measure")
 	flag.IntVar(&b.tasks, "tasks", 500, "tasks of the density set")
 	flag.DurationVar(&b.settle, "settle", 10*time.Second, "rest before memory and idle CPU are read")
@@ -55,7 +55,7 @@ func main() {
 		}
 	}
 	if !known {
-		fmt.Fprintf(os.Stderr, "bench: no set %q; the sets are idle, latency and density\n", only)
+		fmt.Fprintf(os.Stderr, "bench: no set %q; the sets are idle, latency, density and failover\n", only)
 		os.Exit(2)
 	}
 }

@@ -4,6 +4,8 @@ package cluster
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -41,6 +43,23 @@ type Cluster struct {
 	Clients []*Member
 	opts    Options
 	ports   []int
+}
+
+// SetTLS makes all members of this process's tests speak TLS to the API with
+// the files of a folder that docs/clusters.md makes.
+func SetTLS(dir string) error {
+	ca, err := os.ReadFile(filepath.Join(dir, "nomad-agent-ca.pem"))
+	if err != nil {
+		return err
+	}
+	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "global-cli-nomad.pem"), filepath.Join(dir, "global-cli-nomad-key.pem"))
+	if err != nil {
+		return err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	web.Transport = &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}, ServerName: "localhost"}}
+	return nil
 }
 
 // Start starts a cluster in dir; Stop ends it, also after an error.

@@ -195,6 +195,20 @@ func (s *Snapshot) SchedulerConfig() *structs.SchedulerConfiguration {
 	return &defaultScheduler
 }
 
+// Counts counts the rows of every table by its name.
+func (s *Snapshot) Counts() map[string]int {
+	out := map[string]int{"allocations": 0}
+	for _, t := range tables {
+		if t != nil {
+			out[t.tableName()] = t.count(s.r.tables[t.tableID()])
+		}
+	}
+	for range s.Allocs() {
+		out["allocations"]++
+	}
+	return out
+}
+
 // AutopilotConfig returns the autopilot's configuration, nil before one was set.
 func (s *Snapshot) AutopilotConfig() *structs.AutopilotConfiguration { return autopilots.get(s.r, "") }
 
