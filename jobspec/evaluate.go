@@ -41,9 +41,9 @@ func (n *names) has(name string) bool {
 // in the syntax tree by a variable that holds the text.
 type evaluator struct {
 	root     *hcl.EvalContext
-	pure     *hcl.EvalContext  // as root, but without the file functions
-	sources  map[string][]byte // by file name
-	deferred map[string]string // variable by text
+	pure     func() *hcl.EvalContext // as root, but without the file functions
+	sources  map[string][]byte       // by file name
+	deferred map[string]string       // variable by text
 	prepared map[hclsyntax.Expression]hclsyntax.Expression
 	meter    *meter
 }
@@ -53,12 +53,10 @@ const deferredPrefix = "\x00"
 
 func newEvaluator(cfg ParseConfig) *evaluator {
 	m := &meter{}
-	values := map[string]cty.Value{}
-	root := &hcl.EvalContext{Variables: values, Functions: functions(cfg, m)}
-	pure := root
-	if cfg.AllowFS {
+	root := &hcl.EvalContext{Variables: map[string]cty.Value{}, Functions: functions(cfg, m)}
+	pure := func() *hcl.EvalContext {
 		cfg.AllowFS = false
-		pure = &hcl.EvalContext{Variables: values, Functions: functions(cfg, m)}
+		return &hcl.EvalContext{Variables: root.Variables, Functions: functions(cfg, m)}
 	}
 	return &evaluator{
 		root:     root,

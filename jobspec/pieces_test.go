@@ -14,7 +14,7 @@ func TestPiecesReadTheSame(t *testing.T) {
 			return
 		}
 		once, pieces := readAs(cfg, 1<<30), readAs(cfg, 1)
-		if name == "syntax.txtar/broken" { // the parser recovers at the end of a piece
+		if strings.Contains(name, "/broken") || strings.Contains(name, "/unterminated") { // the parser recovers at the end of a piece
 			once, _, _ = strings.Cut(once, "\n")
 			pieces, _, _ = strings.Cut(pieces, "\n")
 		}

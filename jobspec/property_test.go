@@ -183,9 +183,10 @@ func admit(raw []byte) {
 	}
 }
 
-// FuzzParse looks for job files that panic or take too long, in either syntax,
-// through everything that a server does with them.
-func FuzzParse(f *testing.F) {
+// FuzzParse_Z01 looks for job files that panic or take too long, in either
+// syntax, through everything that a server does with them, and for jobs that
+// differ after a way through JSON.
+func FuzzParse_Z01(f *testing.F) {
 	eachGolden(f, func(_ string, cfg ParseConfig) {
 		f.Add(cfg.Source, strings.Join(cfg.Vars, "\n"))
 	})
@@ -202,19 +203,39 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatalf("a parsed job has no JSON: %v", err)
 		}
+		again := &structs.Job{}
+		if err := json.Unmarshal(raw, again); err != nil {
+			t.Fatalf("the JSON of a parsed job cannot be read: %v", err)
+		}
+		if structs.SpecChanged(job, again) {
+			t.Fatalf("the job changed on its way through JSON: %s", raw)
+		}
 		admit(raw)
 	})
 }
 
-// FuzzParseJSON looks for JSON jobs that panic.
-func FuzzParseJSON(f *testing.F) {
+// FuzzParseJSON_Z02 looks for JSON jobs that panic, or whose defaults are not
+// settled after they were filled in once.
+func FuzzParseJSON_Z02(f *testing.F) {
 	eachGolden(f, func(_ string, cfg ParseConfig) {
 		if job, err := Parse(cfg); err == nil {
 			raw, _ := json.Marshal(job)
 			f.Add(raw)
 		}
 	})
-	f.Fuzz(func(_ *testing.T, raw []byte) { admit(raw) })
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		admit(raw)
+		job, err := ParseJSON(raw)
+		if err != nil {
+			return
+		}
+		job.Canonicalize()
+		once := job.Copy()
+		job.Canonicalize()
+		if structs.SpecChanged(once, job) {
+			t.Errorf("defaults are not settled: %s", raw)
+		}
+	})
 }
 
 // BenchmarkJob parses, canonicalizes and validates a file of 100 lines.

@@ -197,8 +197,12 @@ func (e *evaluator) defineVariables(vs *variables) hcl.Diagnostics {
 
 func (e *evaluator) validate(v *variable) hcl.Diagnostics {
 	var diags hcl.Diagnostics
+	if len(v.checks) == 0 {
+		return nil
+	}
+	pure := site{ctx: e.pure()}
 	for _, c := range v.checks {
-		result, more := e.value(c.condition, site{ctx: e.pure})
+		result, more := e.value(c.condition, pure)
 		diags = append(diags, more...)
 		if more.HasErrors() {
 			continue
