@@ -141,6 +141,14 @@ func (r *Runner) startDriver(ctx context.Context, t *Task, inst *driver.Instance
 	// From here on the driver may have it: an end of the task is no reason to
 	// give up, only the agent's own end is.
 	l.handle, _, err = inst.StartTask(r.ctx, cfg)
+	if errors.Is(err, plugin.ErrPluginShutdown) { // the contract: once more, with the next process
+		again, cancel := context.WithTimeout(r.ctx, driverTimeout)
+		next, gerr := r.deps.Drivers.Get(again, t.Spec.Driver)
+		cancel()
+		if gerr == nil {
+			l.handle, _, err = next.StartTask(r.ctx, cfg)
+		}
+	}
 	if r.ctx.Err() != nil {
 		return l, r.ctx.Err()
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sort"
 	"strings"
 	"sync"
@@ -36,9 +37,12 @@ const (
 
 // Spec is one plugin to run.
 type Spec struct {
-	Name   string   // of the driver; for external plugins also of the file
-	Argv   []string // the process
-	Config map[string]any
+	// Name is the driver's; of an external plugin its file's and its block's:
+	// what its driver is called, it says itself.
+	Name     string
+	External bool
+	Argv     []string // the process
+	Config   map[string]any
 	// When reports whether the node has what the driver needs; nil: always.
 	// Without it no process is run for the driver.
 	When func() bool
@@ -65,25 +69,77 @@ type Instance struct {
 	Schema *hclspec.Schema
 }
 
+// alive reports whether the process has not ended: what ended may be found for
+// a moment before it is replaced.
+func (i *Instance) alive() bool {
+	select {
+	case <-i.Done():
+		return false
+	default:
+		return true
+	}
+}
+
 // Manager runs the plugins of a node.
 type Manager struct {
 	cfg Config
 
 	mu      sync.Mutex // guards what follows
 	live    map[string]*Instance
-	changed chan struct{} // closed and replaced when live changes
+	serves  map[string]string // driver by Spec.Name, once it is known
+	changed chan struct{}     // closed and replaced when live changes
 }
 
 // New makes a manager; Run starts the plugins.
 func New(cfg Config) *Manager {
-	return &Manager{cfg: cfg, live: map[string]*Instance{}, changed: make(chan struct{})}
+	m := &Manager{cfg: cfg, live: map[string]*Instance{}, serves: map[string]string{}, changed: make(chan struct{})}
+	for _, s := range cfg.Specs {
+		if !s.External {
+			m.serves[s.Name] = s.Name
+		}
+	}
+	return m
+}
+
+// driverName is what the names of drivers look like: they become parts of
+// attributes and of paths in the HTTP API.
+var driverName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+
+// claim takes note of which driver a plugin serves. Each driver is served by
+// one plugin; one that takes the name of another is refused.
+func (m *Manager) claim(spec Spec, name string) error {
+	if !driverName.MatchString(name) {
+		return fmt.Errorf("plugin %q calls its driver %q: a name is of letters, digits, dots, dashes and underscores, at most 64", spec.Name, name)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for other, driver := range m.serves {
+		if driver == name && other != spec.Name {
+			return fmt.Errorf("plugin %q calls its driver %q: that is served by plugin %q already; remove one of them", spec.Name, name, other)
+		}
+	}
+	if known, ok := m.serves[spec.Name]; ok && known != name {
+		return fmt.Errorf("plugin %q calls its driver %q: it was %q before", spec.Name, name, known)
+	}
+	m.serves[spec.Name] = name
+	return nil
+}
+
+// nameOf is the driver of a plugin, or its own name while that is not known.
+func (m *Manager) nameOf(spec Spec) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if name := m.serves[spec.Name]; name != "" {
+		return name
+	}
+	return spec.Name
 }
 
 // Names lists the drivers that the manager runs.
 func (m *Manager) Names() []string {
 	var out []string
 	for _, s := range m.cfg.Specs {
-		out = append(out, s.Name)
+		out = append(out, m.nameOf(s))
 	}
 	sort.Strings(out)
 	return out
@@ -98,7 +154,7 @@ func (m *Manager) Get(ctx context.Context, name string) (*Instance, error) {
 		m.mu.Lock()
 		inst, changed := m.live[name], m.changed
 		m.mu.Unlock()
-		if inst != nil {
+		if inst != nil && inst.alive() {
 			return inst, nil
 		}
 		select {
@@ -109,9 +165,13 @@ func (m *Manager) Get(ctx context.Context, name string) (*Instance, error) {
 	}
 }
 
+// knows reports whether a driver is, or may turn out to be, one of ours: an
+// external plugin that has not answered yet may serve any.
 func (m *Manager) knows(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, s := range m.cfg.Specs {
-		if s.Name == name {
+		if driver, known := m.serves[s.Name]; driver == name || !known {
 			return true
 		}
 	}
@@ -152,7 +212,7 @@ func (m *Manager) keep(ctx context.Context, spec Spec) {
 			return
 		}
 		m.cfg.Logger.Warn("driver plugin lost; starting it again", "driver", spec.Name, "error", err, "backoff", backoff)
-		m.cfg.Changed(spec.Name, &structs.DriverInfo{
+		m.cfg.Changed(m.nameOf(spec), &structs.DriverInfo{
 			Attributes: map[string]string{}, HealthDescription: "driver plugin does not answer: " + text(err), UpdateTime: time.Now(),
 		})
 		if time.Since(began) > maxBackoff {
@@ -199,8 +259,9 @@ func (m *Manager) session(ctx context.Context, spec Spec) error {
 		return err
 	}
 	defer func() { _ = inst.Disconnect() }()
-	m.set(spec.Name, inst)
-	defer m.set(spec.Name, nil)
+	name := m.nameOf(spec)
+	m.set(name, inst)
+	defer m.set(name, nil)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -215,7 +276,7 @@ func (m *Manager) session(ctx context.Context, spec Spec) error {
 	}
 	for {
 		err := inst.Fingerprint(ctx, func(fp *plugin.Fingerprint) error {
-			m.cfg.Changed(spec.Name, infoOf(fp))
+			m.cfg.Changed(name, infoOf(fp))
 			return nil
 		})
 		if ctx.Err() != nil || errors.Is(err, plugin.ErrPluginShutdown) {
@@ -314,8 +375,11 @@ func (m *Manager) prepare(ctx context.Context, spec Spec, inst *Instance) error 
 	if err != nil {
 		return err
 	}
-	if info.Type != base.TypeDriver || info.Name != spec.Name {
-		return fmt.Errorf("the plugin is %s %q, not driver %q", info.Type, info.Name, spec.Name)
+	if info.Type != base.TypeDriver {
+		return fmt.Errorf("plugin %q is a %s, not a driver", spec.Name, info.Type)
+	}
+	if err := m.claim(spec, info.Name); err != nil {
+		return err
 	}
 	version, err := base.NegotiateVersion([]string{plugin.APIVersion}, info.APIVersions)
 	if err != nil {

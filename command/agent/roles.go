@@ -142,7 +142,7 @@ func driverSpecs(cfg *config.Config, binary string, log hclog.Logger) ([]driver.
 			}
 			argv = append([]string{path}, p.Args...)
 		}
-		spec := driver.Spec{Name: name, Argv: argv, Config: p.Config}
+		spec := driver.Spec{Name: name, External: !builtIn[name], Argv: argv, Config: p.Config}
 		if _, configured := cfg.Plugins[name]; !configured {
 			spec.When = needs[name]
 		}
