@@ -403,9 +403,19 @@ func (t *task) killTree() {
 		t.cgroup.Kill()
 		return
 	}
-	for _, pid := range sessionMembers(t.state.Pid) {
+	for _, pid := range t.session() {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
+}
+
+// session lists the processes of the task's session. A number is not given
+// away while its session lives: when another process has it, the session is
+// that one's.
+func (t *task) session() []int {
+	if p, err := keeper.Identify(t.state.Pid); err == nil && p.StartTime != t.state.StartTime {
+		return nil
+	}
+	return sessionMembers(t.state.Pid)
 }
 
 // sessionMembers lists the processes of a session.
@@ -432,5 +442,5 @@ func (t *task) members() []int {
 	if t.cgroup.Owned() {
 		return t.cgroup.Procs()
 	}
-	return sessionMembers(t.state.Pid)
+	return t.session()
 }
