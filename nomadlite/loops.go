@@ -51,13 +51,13 @@ func newLoops(s *Server) *loops {
 		Store: s.store, Interval: s.cfg.JobGCInterval, Collect: s.collect, Logger: s.log.Named("gc"),
 		Keep: gc.Thresholds{Eval: s.cfg.EvalGCThreshold, BatchEval: s.cfg.BatchEvalGCThreshold, Job: s.cfg.JobGCThreshold, Deployment: s.cfg.DeploymentGCThreshold, Node: s.cfg.NodeGCThreshold},
 	})
-	plans := planner.New(planner.Deps{Apply: s.applyPlan})
+	plans := planner.New(planner.Deps{Store: s.store, Apply: s.applyPlan})
 	deployments := deploy.New(deploy.Deps{
 		Store: s.store, Settle: s.settleDeployment, Promote: s.promoteDeployment, Evaluate: s.upsertEvals,
 		Replace: s.transitionAllocs, NewID: newID, Logger: s.log.Named("deployments"),
 	})
 	drains := drain.New(drain.Deps{Store: s.store, Migrate: s.transitionAllocs, Finish: s.finishDrain, NewID: newID, Logger: s.log.Named("drain")})
-	waker := blocked.New(blocked.Config{Store: s.store, Limit: 2 * s.cfg.NumSchedulers, Upsert: s.upsertEvals, Logger: s.log.Named("blocked")})
+	waker := blocked.New(blocked.Config{Store: s.store, Limit: 2 * worker.MaxPasses * s.cfg.NumSchedulers, Upsert: s.upsertEvals, Logger: s.log.Named("blocked")})
 	launcher := periodic.New(periodic.Config{
 		Store: s.store, Record: s.recordLaunch, Logger: s.log.Named("periodic"),
 		Launch: func(ctx context.Context, parent *structs.Job, at time.Time) error {

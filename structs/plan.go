@@ -118,6 +118,9 @@ type AllocPreemption struct {
 type PlanResult struct {
 	// Applied is the index of the entry that applied the plan.
 	Applied uint64
+	// Collided is set when the plan was not committed: one that was in flight
+	// wanted the same room. The worker looks again from Applied.
+	Collided bool
 	// Refused lists the parts that were not applied; empty is full success.
 	Refused []PlanRefusal
 	// AllocIDs are the ids of the placed allocations, by group and in the

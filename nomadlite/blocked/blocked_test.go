@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"pgregory.net/rapid"
 
 	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/structs"
@@ -62,8 +64,18 @@ func (w *world) wait(id, job string, change func(*structs.Evaluation)) {
 	w.write(func(t *state.Txn) error { return t.UpsertEvals(&state.EvalUpsert{Evals: []*structs.Evaluation{e}}) })
 }
 
+// status changes the status of a node.
+func (w *world) status(i int, status string) {
+	w.t.Helper()
+	w.write(func(t *state.Txn) error {
+		return t.UpdateNodeStatus(&state.NodeStatus{NodeID: fmt.Sprintf("00000000-0000-0000-0000-%012d", i), Status: status})
+	})
+}
+
 func (w *world) decide(limit int) string {
-	d := Decide(w.store.Snapshot(), nil, limit)
+	waiting, snap := NewWaiting(), w.store.Snapshot()
+	waiting.Follow(snap, false)
+	d := waiting.Decide(snap, limit)
 	var woken []string
 	for _, e := range d.Wake {
 		woken = append(woken, e.ID)
@@ -111,6 +123,89 @@ func TestDecide(t *testing.T) {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestNoMissedWakeUp_B23 changes nodes, jobs and what waits at random, acts on
+// every decision that follows the changes step by step, and compares with one
+// made from scratch: nothing is left that should have been woken, whatever it
+// waits for and whenever it began to.
+func TestNoMissedWakeUp_B23(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		w := newWorld(t)
+		steps := NewWaiting()
+		act := func(all bool) {
+			snap := w.store.Snapshot()
+			steps.Follow(snap, all)
+			d := steps.Decide(snap, 1000)
+			if evals := d.Evals(snap, time.Unix(1, 0)); len(evals) > 0 {
+				w.write(func(t *state.Txn) error { return t.UpsertEvals(&state.EvalUpsert{Evals: evals}) })
+				steps.Woke(d)
+			}
+		}
+		seen := uint64(0) // what the next evaluation has looked at
+		next := 0
+		for range rapid.IntRange(1, 40).Draw(r, "steps") {
+			i := rapid.IntRange(0, 3).Draw(r, "which")
+			switch rapid.IntRange(0, 6).Draw(r, "what") {
+			case 0:
+				w.node(i, fmt.Sprint("class", i%2), int64(rapid.IntRange(50, 2000).Draw(r, "memory")))
+			case 1:
+				if w.store.Snapshot().Node(fmt.Sprintf("00000000-0000-0000-0000-%012d", i)) != nil {
+					w.status(i, rapid.SampledFrom([]string{structs.NodeStatusReady, structs.NodeStatusDown}).Draw(r, "status"))
+				}
+			case 2:
+				w.job(fmt.Sprint("job", i), rapid.IntRange(20, 1500).Draw(r, "ask"))
+				next++ // registering brings an evaluation
+				w.wait(fmt.Sprint("eval", next), fmt.Sprint("job", i), func(e *structs.Evaluation) { e.Status = structs.EvalStatusPending })
+			case 3, 4:
+				next++
+				w.wait(fmt.Sprint("eval", next), fmt.Sprint("job", i), func(e *structs.Evaluation) {
+					e.SnapshotIndex = min(seen, w.index)
+					e.Priority = rapid.IntRange(1, 3).Draw(r, "priority")
+					switch rapid.IntRange(0, 2).Draw(r, "reason") {
+					case 0:
+						e.ClassEligibility = map[string]bool{"class0": rapid.Bool().Draw(r, "fits"), "class1": true}
+					case 1:
+						e.EscapedComputedClass = true
+					}
+				})
+			case 5:
+				seen = w.index
+			case 6:
+				act(rapid.Bool().Draw(r, "sweep"))
+			}
+		}
+		act(false)
+		act(false)
+		snap, fresh := w.store.Snapshot(), NewWaiting()
+		fresh.Follow(snap, false)
+		if d := fresh.Decide(snap, 1000); len(d.Wake) > 0 || len(d.Cancel) > 0 {
+			r.Fatalf("missed: wake %v cancel %v", d.Wake, d.Cancel)
+		}
+	})
+}
+
+// BenchmarkIdle_B22 is a look at a change that helps none of 100,000 that wait.
+func BenchmarkIdle_B22(b *testing.B) {
+	t := &testing.T{}
+	w := newWorld(t)
+	w.job("j", 100)
+	var evals []*structs.Evaluation
+	for i := range 100_000 {
+		evals = append(evals, &structs.Evaluation{ID: fmt.Sprint("e", i), Namespace: "default", JobID: "j", Status: structs.EvalStatusBlocked, SnapshotIndex: 1,
+			FailedTGAllocs: map[string]*structs.AllocMetric{"g": {}}})
+	}
+	w.write(func(t *state.Txn) error { return t.UpsertEvals(&state.EvalUpsert{Evals: evals}) })
+	waiting := NewWaiting()
+	waiting.Follow(w.store.Snapshot(), false)
+	for b.Loop() {
+		b.StopTimer()
+		w.node(1, "a", 50)
+		snap := w.store.Snapshot()
+		b.StartTimer()
+		waiting.Follow(snap, false)
+		_ = waiting.Decide(snap, 0)
 	}
 }
 

@@ -49,6 +49,14 @@ type Broker struct {
 	queue *queue
 	on    bool
 	token uint64
+	// at is the index that the queue has followed the state to, 0 for none;
+	// paused is what the configuration said there.
+	at     uint64
+	paused bool
+	full   time.Time // of the last look at all that is open
+	// recheck are evaluations whose delivery ended: what became of them is read
+	// from the state, whether it changed or not.
+	recheck []string
 	// more is closed when something became ready.
 	more chan struct{}
 }
@@ -70,9 +78,7 @@ func New(cfg Config) *Broker {
 // Run keeps the broker in step with the state until ctx ends. It begins empty:
 // deliveries of an earlier run cannot be settled any more.
 func (b *Broker) Run(ctx context.Context) error {
-	b.mu.Lock()
-	b.queue, b.on = newQueue(), true
-	b.mu.Unlock()
+	b.Begin()
 	defer func() {
 		b.mu.Lock()
 		b.on = false
@@ -83,7 +89,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	timer := time.NewTimer(resync)
 	defer timer.Stop()
 	for {
-		next := b.sync(ctx, time.Now())
+		next := b.Sync(ctx, time.Now())
 		timer.Reset(next)
 		select {
 		case <-ctx.Done():
@@ -95,30 +101,22 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 }
 
-// sync takes in what is pending, drops what is not any more, and settles what
+// Begin empties the broker and lets it deliver. Run begins with it; who steps
+// a broker by hand calls it, then Sync and Take.
+func (b *Broker) Begin() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.queue, b.on, b.at = newQueue(), true, 0
+}
+
+// Sync takes in what is pending, drops what is not any more, and settles what
 // ran out. It returns when to look again.
-func (b *Broker) sync(ctx context.Context, now time.Time) time.Duration {
+func (b *Broker) Sync(ctx context.Context, now time.Time) time.Duration {
 	b.mu.Lock()
 	// Taken under the lock, the snapshot holds the outcome of everything that
 	// was acknowledged before.
 	snap := b.cfg.Store.Snapshot()
-	paused := false
-	if cfg := snap.SchedulerConfig(); cfg != nil {
-		paused = cfg.PauseEvalBroker
-	}
-	pending := map[string]bool{}
-	for e := range snap.OpenEvals() {
-		if e.Status != structs.EvalStatusPending || paused {
-			continue
-		}
-		pending[e.ID] = true
-		b.queue.add(e, now)
-	}
-	for id, n := range b.queue.entries {
-		if !pending[id] {
-			b.queue.remove(n)
-		}
-	}
+	b.follow(snap, now)
 	var hopeless []*structs.Evaluation
 	for _, n := range b.queue.due(now) {
 		b.cfg.Logger.Warn("a worker did not finish an evaluation in time", "eval_id", n.eval.ID, "job_id", n.eval.JobID)
@@ -139,9 +137,53 @@ func (b *Broker) sync(ctx context.Context, now time.Time) time.Duration {
 	return min(resync, max(at.Sub(now), time.Millisecond))
 }
 
+// follow brings the queue to a snapshot: by what changed since the last one,
+// or by all that is open.
+func (b *Broker) follow(snap *state.Snapshot, now time.Time) {
+	paused := snap.SchedulerConfig().PauseEvalBroker
+	changes, known := snap.EvalChangesSince(b.at)
+	if known && b.at > 0 && b.at <= snap.Index() && paused == b.paused && now.Sub(b.full) < resync {
+		look := func(id string) {
+			e := snap.Eval(id)
+			b.keep(id, e, e != nil && e.Status == structs.EvalStatusPending && !paused, now)
+		}
+		for _, c := range changes {
+			look(c.ID)
+		}
+		for _, id := range b.recheck {
+			look(id)
+		}
+	} else {
+		b.full = now
+		pending := map[string]bool{}
+		for e := range snap.OpenEvals() {
+			if e.Status == structs.EvalStatusPending && !paused {
+				pending[e.ID] = true
+				b.queue.add(e, now)
+			}
+		}
+		for id := range b.queue.entries {
+			b.keep(id, nil, pending[id], now)
+		}
+	}
+	b.at, b.paused, b.recheck = snap.Index(), paused, b.recheck[:0]
+}
+
+// keep adds an evaluation that is pending, and removes one that is not.
+func (b *Broker) keep(id string, e *structs.Evaluation, pending bool, now time.Time) {
+	n := b.queue.entries[id]
+	switch {
+	case pending && n == nil:
+		b.queue.add(e, now)
+	case !pending && n != nil:
+		b.queue.remove(n)
+	}
+}
+
 // redeliver ends a delivery that failed. It returns the evaluation when it was
 // the last one that it gets; the entry then waits for GiveUp to be committed.
 func (b *Broker) redeliver(n *entry, now time.Time) *structs.Evaluation {
+	b.recheck = append(b.recheck, n.eval.ID)
 	if n.deliveries < b.cfg.DeliveryLimit {
 		b.queue.settle(n, true, now.Add(time.Duration(n.deliveries)*nackDelay))
 		return nil
@@ -173,16 +215,10 @@ func (b *Broker) announce() {
 func (b *Broker) Dequeue(ctx context.Context, types []string) (*structs.Evaluation, string, error) {
 	for {
 		b.mu.Lock()
-		b.token++
-		token := strconv.FormatUint(b.token, 36)
-		var n *entry
-		if b.on {
-			n = b.queue.take(types, token, time.Now().Add(b.cfg.Lease))
-		}
 		more := b.more
 		b.mu.Unlock()
-		if n != nil {
-			return n.eval, token, nil
+		if eval, token := b.Take(types, time.Now()); eval != nil {
+			return eval, token, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -190,6 +226,23 @@ func (b *Broker) Dequeue(ctx context.Context, types []string) (*structs.Evaluati
 		case <-more:
 		}
 	}
+}
+
+// Take returns the best evaluation of one of the types that may be worked on,
+// with the token of its lease, or nil.
+func (b *Broker) Take(types []string, now time.Time) (*structs.Evaluation, string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.token++
+	token := strconv.FormatUint(b.token, 36)
+	if !b.on {
+		return nil, ""
+	}
+	n := b.queue.take(types, token, now.Add(b.cfg.Lease))
+	if n == nil {
+		return nil, ""
+	}
+	return n.eval, token
 }
 
 // Ack ends a delivery well: the evaluation's outcome is committed.
@@ -201,6 +254,7 @@ func (b *Broker) Ack(id, token string) error {
 		return err
 	}
 	b.queue.settle(n, false, time.Time{})
+	b.recheck = append(b.recheck, id)
 	b.announce()
 	b.poke()
 	return nil

@@ -1,6 +1,12 @@
 // Package planner commits the plans of the workers, several at a time: Raft
-// groups what comes together. The state machine is the only authority over a
-// plan; what it refuses, the worker looks at again with a newer state.
+// groups what comes together, and the next plans are looked at while the last
+// ones commit. The state machine is the only authority over a plan; what it
+// refuses, the worker looks at again with a newer state.
+//
+// To spare refusals the planner remembers what the plans in flight take, an
+// overlay over the state. It is a hint: workers schedule around it, and a plan
+// that wants room which one in flight has got is sent back before it costs a
+// log entry. Nothing depends on it being right.
 package planner
 
 import (
@@ -9,6 +15,7 @@ import (
 
 	"github.com/armon/go-metrics"
 
+	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/structs"
 )
 
@@ -17,6 +24,7 @@ const MaxInFlight = 64
 
 // Deps is what a Planner needs.
 type Deps struct {
+	Store *state.Store
 	// Apply commits a plan and returns what the state machine made of it. It is
 	// called concurrently.
 	Apply func(ctx context.Context, plan *structs.Plan) (*structs.PlanResult, error)
@@ -24,18 +32,25 @@ type Deps struct {
 
 // Planner commits plans.
 type Planner struct {
-	deps  Deps
-	slots chan struct{}
+	deps    Deps
+	slots   chan struct{}
+	overlay *Overlay
 }
 
 // New returns a planner. It has no goroutine: plans are committed by their
 // workers.
-func New(d Deps) *Planner { return &Planner{deps: d, slots: make(chan struct{}, MaxInFlight)} }
+func New(d Deps) *Planner {
+	return &Planner{deps: d, slots: make(chan struct{}, MaxInFlight), overlay: NewOverlay()}
+}
 
 // Depth is the number of plans in flight.
 func (p *Planner) Depth() int { return len(p.slots) }
 
-// Submit commits a plan and returns what became of it.
+// InFlight is what the plans in flight take, by node.
+func (p *Planner) InFlight() map[uint32]state.Usage { return p.overlay.InFlight() }
+
+// Submit commits a plan and returns what became of it. A plan that collides
+// with one in flight is not committed; Submit returns when that one has ended.
 func (p *Planner) Submit(ctx context.Context, plan *structs.Plan) (*structs.PlanResult, error) {
 	start := time.Now()
 	select {
@@ -47,7 +62,18 @@ func (p *Planner) Submit(ctx context.Context, plan *structs.Plan) (*structs.Plan
 	metrics.SetGauge([]string{"plan", "queue_depth"}, float32(len(p.slots)))
 	metrics.MeasureSince([]string{"plan", "wait"}, start)
 	defer metrics.MeasureSince([]string{"plan", "submit"}, time.Now())
+	ticket, other := p.overlay.Admit(p.deps.Store.Snapshot(), plan)
+	if other != nil {
+		metrics.IncrCounter([]string{"plan", "collided"}, 1)
+		select {
+		case <-other.Done():
+			return &structs.PlanResult{Collided: true, Applied: other.Applied()}, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	result, err := p.deps.Apply(ctx, plan)
+	p.overlay.Settle(ticket, result)
 	if err != nil {
 		return nil, err
 	}

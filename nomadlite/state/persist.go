@@ -300,7 +300,8 @@ func (x *restorer) loadMeta(b []byte) error {
 	}
 	x.meta = m
 	r := x.root
-	r.index, r.epoch, r.cluster, r.keyed, r.changesFrom = m.Index, m.Epoch, m.Cluster, m.Keyed, m.Index
+	r.index, r.epoch, r.cluster, r.keyed = m.Index, m.Epoch, m.Cluster, m.Keyed
+	r.changesFrom, r.evalChangesFrom = m.Index, m.Index
 	r.allocsDeleted, r.changed[TableAllocs] = m.AllocsDeleted, m.AllocsChanged
 	for _, saved := range m.Tables {
 		t := tableNamed(saved.Name)

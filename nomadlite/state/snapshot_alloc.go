@@ -160,6 +160,25 @@ func (s *Snapshot) NodeCount() uint32 { return s.r.allocs.NodeCount() }
 // NodeUsage is what the live allocations of a node occupy.
 func (s *Snapshot) NodeUsage(num uint32) Usage { return s.r.allocs.NodeUsage(num) }
 
+// AskOf is what an allocation with these resources occupies.
+func AskOf(r *structs.AllocatedResources) Usage { return alloctable.Ask(r) }
+
+// AllocUsage is the node of an allocation and what it occupies there; live is
+// false when it occupies nothing.
+func (s *Snapshot) AllocUsage(id string) (node uint32, u Usage, live bool) {
+	r, ok := s.r.allocs.ByID(id)
+	if !ok || !r.Live() {
+		return 0, Usage{}, false
+	}
+	return r.Node, s.r.allocs.Usage(&r), true
+}
+
+// NodeFits reports whether a node has room for ask beside what it has.
+func (s *Snapshot) NodeFits(num uint32, ask Usage) bool {
+	n := s.NodeByNum(num)
+	return n != nil && newNodeCheck(n, s.NodeUsage(num)).fits(ask) == ""
+}
+
 // ChangesSince returns the nodes whose row or allocations changed after index,
 // in order of index and number; a node occurs once for each entry that changed
 // it. It returns false when that is too long ago to know: the caller rebuilds.
@@ -168,5 +187,22 @@ func (s *Snapshot) ChangesSince(index uint64) ([]NodeChange, bool) {
 		return nil, false
 	}
 	c := s.r.changes
+	return c[sort.Search(len(c), func(i int) bool { return c[i].Index > index }):], true
+}
+
+// EvalChange says that an evaluation was written or removed at an index.
+type EvalChange struct {
+	Index uint64
+	ID    string
+}
+
+// EvalChangesSince returns the evaluations that changed after index, in order;
+// one may occur several times. It returns false when that is too long ago to
+// know.
+func (s *Snapshot) EvalChangesSince(index uint64) ([]EvalChange, bool) {
+	if index < s.r.evalChangesFrom {
+		return nil, false
+	}
+	c := s.r.evalChanges
 	return c[sort.Search(len(c), func(i int) bool { return c[i].Index > index }):], true
 }

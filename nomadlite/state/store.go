@@ -45,6 +45,9 @@ type root struct {
 	// know; they are complete after the index changesFrom.
 	changes     []NodeChange
 	changesFrom uint64
+	// evalChanges and evalChangesFrom are the same of evaluations.
+	evalChanges     []EvalChange
+	evalChangesFrom uint64
 }
 
 func newRoot(opts Options) *root {

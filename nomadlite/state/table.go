@@ -57,6 +57,7 @@ type table[V any] struct {
 	key     func(*V) string
 	indexes []index[V]
 	dirty   func(*V) []Key // woken by a change of the row, beside the table
+	note    func(*Txn, *V) // what else a change of the row is told to, or nil
 }
 
 // erased is a table without its type, for the loops over all of them.
@@ -183,6 +184,9 @@ func (t *table[V]) touch(x *Txn, v *V) {
 		for _, k := range t.dirty(v) {
 			x.mark(k)
 		}
+	}
+	if t.note != nil {
+		t.note(x, v)
 	}
 }
 

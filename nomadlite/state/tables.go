@@ -75,6 +75,7 @@ var evals = declare(table[structs.Evaluation]{
 	dirty: func(e *structs.Evaluation) []Key {
 		return []Key{KeyEval(e.ID), KeyJobEvals(e.Namespace, e.JobID)}
 	},
+	note: func(x *Txn, e *structs.Evaluation) { x.evalsTouched = append(x.evalsTouched, e.ID) },
 })
 
 var nodes = declare(table[structs.Node]{

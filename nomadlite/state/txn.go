@@ -27,6 +27,7 @@ type Txn struct {
 	summaries    map[JobKey]*structs.JobSummary
 	deployments  map[string]*structs.Deployment
 	nodesTouched map[uint32]struct{}
+	evalsTouched []string
 }
 
 // Begin starts the transaction of the entry with the index. It must be ended
@@ -124,19 +125,26 @@ func (t *Txn) touchNode(num uint32) {
 	t.nodesTouched[num] = struct{}{}
 }
 
-// maxChanges is how many node changes are remembered at least.
+// maxChanges is how many changes of nodes, and of evaluations, are remembered
+// at least.
 const maxChanges = 1 << 17
 
 func (t *Txn) flushChanges() {
-	if len(t.nodesTouched) == 0 {
-		return
-	}
-	if c := t.root.changes; len(c) > 2*maxChanges {
-		t.root.changesFrom = c[len(c)-maxChanges-1].Index
-		t.root.changes = append(make([]NodeChange, 0, 2*maxChanges+len(t.nodesTouched)), c[len(c)-maxChanges:]...)
-	}
+	r := t.root
 	for _, num := range slices.Sorted(maps.Keys(t.nodesTouched)) {
-		t.root.changes = append(t.root.changes, NodeChange{t.index, num})
+		r.changes = append(r.changes, NodeChange{t.index, num})
+	}
+	for _, id := range t.evalsTouched {
+		r.evalChanges = append(r.evalChanges, EvalChange{t.index, id})
+	}
+	// What older roots read stays where it is.
+	if n := len(r.changes) - maxChanges; n > maxChanges {
+		r.changesFrom = r.changes[n-1].Index
+		r.changes = slices.Clone(r.changes[n:])
+	}
+	if n := len(r.evalChanges) - maxChanges; n > maxChanges {
+		r.evalChangesFrom = r.evalChanges[n-1].Index
+		r.evalChanges = slices.Clone(r.evalChanges[n:])
 	}
 }
 

@@ -47,6 +47,10 @@ type index struct {
 	at       uint64 // the index of the snapshot that it describes
 	built    bool
 	replaced <-chan struct{} // closed when the state was restored
+	// rows are the nodes as the snapshot has them; beyond are those of which
+	// cluster has less, because plans in flight take it.
+	rows   []scheduler.NodeRow
+	beyond []uint32
 }
 
 func newIndex(store *state.Store) *index {
@@ -56,9 +60,31 @@ func newIndex(store *state.Store) *index {
 // drop makes the next sync build the index anew.
 func (x *index) drop() { x.built = false }
 
-// sync brings the index exactly to a snapshot: from the ring of changes, or
-// from scratch after a restore or when the ring does not reach back.
-func (x *index) sync(snap *state.Snapshot) {
+// sync brings the index exactly to a snapshot, and then counts as used what
+// plans in flight take.
+func (x *index) sync(snap *state.Snapshot, inFlight map[uint32]state.Usage) {
+	for _, num := range x.beyond {
+		x.cluster.Set(num, x.rows[num])
+	}
+	x.beyond = x.beyond[:0]
+	x.follow(snap)
+	for num, u := range inFlight {
+		if int(num) >= len(x.rows) || x.rows[num].Node == nil {
+			continue
+		}
+		row := x.rows[num]
+		row.Usage.CPU += u.CPU
+		row.Usage.MemoryMB += u.MemoryMB
+		row.Usage.DiskMB += u.DiskMB
+		row.Usage.Allocs += u.Allocs
+		x.cluster.Set(num, row)
+		x.beyond = append(x.beyond, num)
+	}
+}
+
+// follow brings the index to a snapshot: from the ring of changes, or from
+// scratch after a restore or when the ring does not reach back.
+func (x *index) follow(snap *state.Snapshot) {
 	select {
 	case <-x.replaced:
 		x.built = false
@@ -82,7 +108,7 @@ func (x *index) replay(snap *state.Snapshot, changes []state.NodeChange) {
 	for _, c := range changes {
 		if _, again := seen[c.Node]; !again {
 			seen[c.Node] = struct{}{}
-			setNode(x.cluster, snap, c.Node)
+			x.set(snap, c.Node)
 		}
 	}
 	x.at = snap.Index()
@@ -91,18 +117,28 @@ func (x *index) replay(snap *state.Snapshot, changes []state.NodeChange) {
 func (x *index) build(snap *state.Snapshot) {
 	x.replaced = x.store.Replaced()
 	x.cluster.Reset()
+	x.rows = nil
 	for num := range snap.NodeCount() {
-		setNode(x.cluster, snap, num)
+		x.set(snap, num)
 	}
 	x.at, x.built = snap.Index(), true
 }
 
-// setNode copies one node of a snapshot into an index.
-func setNode(cluster *scheduler.Cluster, snap *state.Snapshot, num uint32) {
+// set copies one node of a snapshot.
+func (x *index) set(snap *state.Snapshot, num uint32) {
+	if int(num) >= len(x.rows) {
+		x.rows = append(x.rows, make([]scheduler.NodeRow, int(num)+1-len(x.rows))...)
+	}
+	x.rows[num] = nodeRow(snap, num)
+	x.cluster.Set(num, x.rows[num])
+}
+
+// nodeRow is one node of a snapshot as the scheduler's index has it; a row
+// without a node stands for one that is gone.
+func nodeRow(snap *state.Snapshot, num uint32) scheduler.NodeRow {
 	node := snap.NodeByNum(num)
 	if node == nil {
-		cluster.Remove(num)
-		return
+		return scheduler.NodeRow{}
 	}
 	u := snap.NodeUsage(num)
 	usage := scheduler.NodeUsage{CPU: u.CPU, MemoryMB: u.MemoryMB, DiskMB: u.DiskMB, Allocs: u.Allocs}
@@ -111,7 +147,7 @@ func setNode(cluster *scheduler.Cluster, snap *state.Snapshot, num uint32) {
 			usage.Held = append(usage.Held, snap.AllocByNumber(row.Number))
 		}
 	}
-	cluster.Set(num, scheduler.NodeRow{Node: node, Usage: usage})
+	return scheduler.NodeRow{Node: node, Usage: usage}
 }
 
 // holds reports whether an allocation still has its ports, cores and devices:
@@ -141,7 +177,7 @@ func DryRun(snap *state.Snapshot, job *structs.Job, now time.Time) (*scheduler.R
 	}
 	cluster := scheduler.NewCluster()
 	for num := range snap.NodeCount() {
-		setNode(cluster, snap, num)
+		cluster.Set(num, nodeRow(snap, num))
 	}
 	eval := &structs.Evaluation{ID: "dry-run", Namespace: job.Namespace, JobID: job.ID, Type: job.Type, Priority: job.Priority,
 		TriggeredBy: structs.EvalTriggerJobRegister, Status: structs.EvalStatusPending, AnnotatePlan: true}

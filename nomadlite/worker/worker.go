@@ -13,6 +13,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
+	"sync"
 	"time"
 
 	"github.com/armon/go-metrics"
@@ -51,6 +52,8 @@ type Broker interface {
 type Planner interface {
 	// Submit returns once the plan was applied or refused.
 	Submit(ctx context.Context, plan *structs.Plan) (*structs.PlanResult, error)
+	// InFlight is what the plans in flight take, by node.
+	InFlight() map[uint32]state.Usage
 }
 
 // Deps is what a worker needs.
@@ -67,7 +70,15 @@ type Deps struct {
 	NewID func() string
 }
 
-// Worker schedules one evaluation at a time.
+// MaxPasses and maxPlacing limit what a worker has in flight: while plans
+// commit, it plans on.
+const (
+	MaxPasses  = 8
+	maxPlacing = 4096 // placements, beyond the first plan
+)
+
+// Worker schedules evaluations, several at a time: one is being planned while
+// the plans of others commit.
 type Worker struct {
 	deps  Deps
 	log   hclog.Logger
@@ -94,11 +105,45 @@ func New(d Deps) *Worker {
 // Run schedules until the context ends, and returns nil then. Failures of
 // single evaluations are logged and given back to the broker.
 func (w *Worker) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	fresh, back := make(chan *Pass), make(chan *Pass, MaxPasses)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
+	all.Go(func() { w.dequeue(ctx, fresh) })
+	passes, placing := 0, 0 // in flight
+	for {
+		in := fresh
+		if passes == MaxPasses || passes > 0 && placing >= maxPlacing {
+			in = nil
+		}
+		var p *Pass
+		select {
+		case <-ctx.Done():
+			return nil
+		case p = <-back:
+			passes, placing = passes-1, placing-p.placing
+		case p = <-in:
+		}
+		if w.advance(ctx, p) {
+			w.end(ctx, p)
+			continue
+		}
+		passes, placing = passes+1, placing+p.placing
+		all.Go(func() {
+			w.submit(ctx, p)
+			back <- p
+		})
+	}
+}
+
+// dequeue hands out passes for what the broker delivers until ctx ends.
+func (w *Worker) dequeue(ctx context.Context, fresh chan<- *Pass) {
 	for {
 		start := time.Now()
 		eval, token, err := w.deps.Broker.Dequeue(ctx, w.deps.Types)
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		if err != nil {
 			w.log.Debug("cannot dequeue an evaluation", "error", err)
@@ -106,29 +151,66 @@ func (w *Worker) Run(ctx context.Context) error {
 			continue
 		}
 		metrics.MeasureSince([]string{"worker", "dequeue_eval"}, start)
-		w.handle(ctx, eval, token)
+		p := w.Begin(eval)
+		p.token = token
+		select {
+		case fresh <- p:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
-// handle schedules one delivered evaluation and settles its lease.
-func (w *Worker) handle(ctx context.Context, eval *structs.Evaluation, token string) {
-	err := w.schedule(ctx, eval)
-	start := time.Now()
-	defer metrics.MeasureSince([]string{"worker", "send_ack"}, start)
-	if err != nil {
-		if ctx.Err() == nil {
-			w.log.Error("cannot process an evaluation, it will be tried again", "eval_id", eval.ID, "job_id", eval.JobID, "error", err)
+// advance plans what a pass is to submit. It reports whether the pass is done.
+func (w *Worker) advance(ctx context.Context, p *Pass) bool {
+	if p.again && !p.done {
+		// What is in flight first: what a newer state has too is counted twice,
+		// which is safe, rather than not at all.
+		inFlight := w.deps.Planner.InFlight()
+		snap, err := w.snapshot(ctx, p.need)
+		if err != nil {
+			p.Fail(err)
+		} else {
+			p.Plan(snap, inFlight)
 		}
-		if nackErr := w.deps.Broker.Nack(eval.ID, token); nackErr != nil {
-			w.log.Debug("cannot give an evaluation back", "eval_id", eval.ID, "error", nackErr)
-		}
-		pause(ctx)
-		return
 	}
-	if err := w.deps.Broker.Ack(eval.ID, token); err != nil {
-		w.log.Warn("cannot acknowledge an evaluation", "eval_id", eval.ID, "error", err)
+	return p.done
+}
+
+// submit commits the plans of a pass.
+func (w *Worker) submit(ctx context.Context, p *Pass) {
+	for part := p.Next(); part != nil; part = p.Next() {
+		start := time.Now()
+		result, err := w.deps.Planner.Submit(ctx, part)
+		metrics.MeasureSince([]string{"worker", "submit_plan"}, start)
+		if err != nil {
+			p.Fail(err)
+			return
+		}
+		p.Result(result)
 	}
 }
+
+// end settles the lease of a pass that is done.
+func (w *Worker) end(ctx context.Context, p *Pass) {
+	start := time.Now()
+	defer metrics.MeasureSince([]string{"worker", "send_ack"}, start)
+	if p.err == nil {
+		if err := w.deps.Broker.Ack(p.eval.ID, p.token); err != nil {
+			w.log.Warn("cannot acknowledge an evaluation", "eval_id", p.eval.ID, "error", err)
+		}
+		return
+	}
+	if ctx.Err() == nil {
+		w.log.Error("cannot process an evaluation, it will be tried again", "eval_id", p.eval.ID, "job_id", p.eval.JobID, "error", p.err)
+	}
+	if err := w.deps.Broker.Nack(p.eval.ID, p.token); err != nil {
+		w.log.Debug("cannot give an evaluation back", "eval_id", p.eval.ID, "error", err)
+	}
+	pause(ctx)
+}
+
+func count(what string) { metrics.IncrCounter([]string{"worker", what}, 1) }
 
 func pause(ctx context.Context) {
 	t := time.NewTimer(errorPause)
@@ -137,39 +219,6 @@ func pause(ctx context.Context) {
 	case <-ctx.Done():
 	case <-t.C:
 	}
-}
-
-// schedule looks at the job until everything that it decided was committed, or
-// nothing moves any more.
-func (w *Worker) schedule(ctx context.Context, eval *structs.Evaluation) error {
-	limit := attemptsService
-	if eval.Type == structs.JobTypeBatch || eval.Type == structs.JobTypeSysBatch {
-		limit = attemptsBatch
-	}
-	from := eval.ModifyIndex
-	for attempt := 0; attempt < limit; {
-		snap, err := w.snapshot(ctx, from)
-		if err != nil {
-			return err
-		}
-		result, err := w.process(snap, eval)
-		if err != nil {
-			return w.fail(ctx, snap, eval, err)
-		}
-		done, err := w.submit(ctx, snap, result.Plan)
-		if err != nil {
-			return err
-		}
-		if done.complete {
-			return nil
-		}
-		w.log.Debug("parts of a plan were refused", "eval_id", eval.ID, "job_id", eval.JobID, "reason", done.reason)
-		from = max(from, done.index)
-		if !done.progress {
-			attempt++
-		}
-	}
-	return w.giveUp(ctx, eval, from, limit)
 }
 
 // snapshot returns a state that is at least as new as index.
@@ -195,10 +244,10 @@ func (w *Worker) snapshot(ctx context.Context, index uint64) (*state.Snapshot, e
 	return snap, nil
 }
 
-// process runs the scheduler on a snapshot.
-func (w *Worker) process(snap *state.Snapshot, eval *structs.Evaluation) (*scheduler.Result, error) {
+// process runs the scheduler on a snapshot, around what is in flight.
+func (w *Worker) process(snap *state.Snapshot, eval *structs.Evaluation, inFlight map[uint32]state.Usage) (*scheduler.Result, error) {
 	defer metrics.MeasureSince([]string{"worker", "invoke_scheduler", eval.Type}, time.Now())
-	w.index.sync(snap)
+	w.index.sync(snap, inFlight)
 	result, err := scheduler.Process(view{Snapshot: snap}, w.index.cluster, eval, scheduler.Options{
 		Now: w.deps.Now(), Seed: seed(eval.ID, snap.Index()), NewID: w.deps.NewID,
 	})
@@ -207,92 +256,6 @@ func (w *Worker) process(snap *state.Snapshot, eval *structs.Evaluation) (*sched
 		w.index.drop()
 	}
 	return result, err
-}
-
-// outcome is what became of a plan.
-type outcome struct {
-	complete bool   // everything was applied
-	progress bool   // something was
-	index    uint64 // to look again from
-	reason   string // of the first refusal
-}
-
-// submit commits a plan, in several entries when it is long.
-func (w *Worker) submit(ctx context.Context, snap *state.Snapshot, plan *structs.Plan) (outcome, error) {
-	plan.Epoch = snap.Epoch()
-	out := outcome{complete: true}
-	for _, part := range split(plan) {
-		start := time.Now()
-		result, err := w.deps.Planner.Submit(ctx, part)
-		metrics.MeasureSince([]string{"worker", "submit_plan"}, start)
-		if err != nil {
-			return out, err
-		}
-		out.index = max(out.index, result.Applied)
-		if len(result.Refused) > 0 {
-			out.complete = false
-			out.reason = result.Refused[0].Reason
-			out.progress = out.progress || applied(part, result)
-			return out, nil
-		}
-		out.progress = true
-	}
-	return out, nil
-}
-
-// applied reports whether some placement of a plan was not refused.
-func applied(plan *structs.Plan, result *structs.PlanResult) bool {
-	placements := 0
-	for _, g := range plan.Groups {
-		placements += len(g.Placements)
-	}
-	return result.Refused[0].Group >= 0 && len(result.Refused) < placements && !plan.AllAtOnce
-}
-
-// fail ends an evaluation that the scheduler cannot process.
-func (w *Worker) fail(ctx context.Context, snap *state.Snapshot, eval *structs.Evaluation, cause error) error {
-	w.log.Error("cannot schedule a job", "eval_id", eval.ID, "job_id", eval.JobID, "error", cause)
-	return w.settle(ctx, snap, eval, cause.Error(), nil)
-}
-
-// giveUp ends an evaluation whose plans were refused again and again; a blocked
-// one looks at the job when the cluster has changed.
-func (w *Worker) giveUp(ctx context.Context, eval *structs.Evaluation, from uint64, limit int) error {
-	snap, err := w.snapshot(ctx, from)
-	if err != nil {
-		return err
-	}
-	now := w.deps.Now().UnixNano()
-	blocked := &structs.Evaluation{ID: w.deps.NewID(), Namespace: eval.Namespace, JobID: eval.JobID, Type: eval.Type,
-		Priority: eval.Priority, JobModifyIndex: eval.JobModifyIndex, TriggeredBy: structs.EvalTriggerMaxPlans,
-		Status: structs.EvalStatusBlocked, StatusDescription: descConflicts, PreviousEval: eval.ID,
-		EscapedComputedClass: true, SnapshotIndex: snap.Index(), CreateTime: now, ModifyTime: now}
-	return w.settle(ctx, snap, eval, fmt.Sprintf(descMaxAttempts, limit), blocked)
-}
-
-// settle commits a failed evaluation, and the blocked one that takes over.
-func (w *Worker) settle(ctx context.Context, snap *state.Snapshot, eval *structs.Evaluation, description string, blocked *structs.Evaluation) error {
-	failed := *eval
-	failed.Status, failed.StatusDescription = structs.EvalStatusFailed, description
-	failed.SnapshotIndex = snap.Index()
-	now := w.deps.Now().UnixNano()
-	failed.ModifyTime = now
-	plan := &structs.Plan{EvalID: eval.ID, Namespace: eval.Namespace, JobID: eval.JobID, SnapshotIndex: snap.Index(), Now: now, Eval: &failed}
-	if job := snap.Job(eval.Namespace, eval.JobID); job != nil {
-		plan.JobVersion, plan.JobModifyIndex = job.Version, job.JobModifyIndex
-	}
-	if blocked != nil {
-		failed.BlockedEval = blocked.ID
-		plan.NewEvals = []*structs.Evaluation{blocked}
-	}
-	out, err := w.submit(ctx, snap, plan)
-	if err != nil {
-		return err
-	}
-	if !out.complete {
-		return structs.Errorf(structs.Conflict, "cannot record that evaluation %s failed: %s", eval.ID, out.reason)
-	}
-	return nil
 }
 
 // seed makes a pass reproducible from its evaluation and state.

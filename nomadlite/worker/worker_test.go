@@ -80,6 +80,8 @@ func (r *region) Submit(_ context.Context, p *structs.Plan) (*structs.PlanResult
 	return result, err
 }
 
+func (r *region) InFlight() map[uint32]state.Usage { return nil }
+
 // run starts a worker and stops it at the end of the test.
 func (r *region) run() {
 	w := New(Deps{Broker: r, Planner: r, Store: r.store, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }})
@@ -209,13 +211,21 @@ func TestIndexReplaysToTheSnapshot(t *testing.T) {
 	r.nodes(4)
 	eval := r.register("web", 9)
 	w := New(Deps{Broker: r, Planner: r, Store: r.store})
-	if err := w.schedule(context.Background(), eval); err != nil {
-		t.Fatal(err)
+	// What is in flight counts while it is, and leaves no trace.
+	w.index.sync(r.store.Snapshot(), map[uint32]state.Usage{1: {CPU: 90_000, Allocs: 1}, 77: {CPU: 1}})
+	if free := w.index.cluster.Free(1); free.CPU != 10_000 {
+		t.Errorf("free beside what is in flight: %+v", free)
+	}
+	p := w.Begin(eval)
+	w.advance(context.Background(), p)
+	w.submit(context.Background(), p)
+	if done, err := p.Done(); !done || err != nil {
+		t.Fatalf("the pass is done: %v, %v", done, err)
 	}
 	snap := r.store.Snapshot()
-	w.index.sync(snap)
+	w.index.sync(snap, nil)
 	fresh := newIndex(r.store)
-	fresh.sync(snap)
+	fresh.sync(snap, nil)
 	for num := range snap.NodeCount() {
 		if got, want := w.index.cluster.Free(num), fresh.cluster.Free(num); got != want {
 			t.Errorf("node %d: replayed %+v, built %+v", num, got, want)
@@ -239,5 +249,31 @@ func TestDryRunChangesNothing(t *testing.T) {
 	}
 	if r.store.Snapshot().Index() != before {
 		t.Error("the state changed")
+	}
+}
+
+// TestCollisionIsNoAttempt_B27: a plan that lost its room to one in flight is
+// made again on the newer state, as often as that takes, and what is in flight
+// never makes an evaluation wait for room that there is.
+func TestCollisionIsNoAttempt_B27(t *testing.T) {
+	r := newRegion(t)
+	r.nodes(1)
+	w := New(Deps{Broker: r, Planner: r, Store: r.store})
+	p := w.Begin(r.register("web", 2))
+	for range 3 * attemptsService {
+		p.Plan(r.store.Snapshot(), map[uint32]state.Usage{0: {CPU: 100_000}})
+		part := p.Next()
+		if part == nil || len(part.NewEvals) > 0 {
+			t.Fatalf("the plan %+v waits for room", part)
+		}
+		p.Result(&structs.PlanResult{Collided: true, Applied: 3})
+		if done, err := p.Done(); done {
+			t.Fatalf("a collision ended the pass, %v", err)
+		}
+	}
+	p.Plan(r.store.Snapshot(), nil)
+	w.submit(context.Background(), p)
+	if done, err := p.Done(); !done || err != nil || r.live("web") != 2 {
+		t.Errorf("done %v, %v, %d allocations", done, err, r.live("web"))
 	}
 }
