@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/nomadlite/nomadlite/command/agent"
@@ -79,6 +80,15 @@ func (f *agentFlags) define(fs *flag.FlagSet) {
 		f.set = append(f.set, func(c *config.Config) error { c.Server.BootstrapExpect = n; return nil })
 		return nil
 	})
+	fs.Func("simulate-nodes", "Join this `number` of light nodes in the place of one that runs tasks, to test capacity.", func(v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 {
+			return fmt.Errorf("want a whole number of at least 1, got %q", v)
+		}
+		f.set = append(f.set, func(c *config.Config) error { c.Client.Enabled, c.Client.SimulateNodes = true, n; return nil })
+		return nil
+	})
+	f.str(fs, "simulate-profile", "How simulated allocations go, as `start=50ms,run=30s,fail=0.01`.", func(c *config.Config) *string { return &c.Client.SimulateProfile })
 	fs.Func("servers", "Comma separated `addresses` of servers.", func(v string) error {
 		f.set = append(f.set, func(c *config.Config) error {
 			c.Client.Servers = append(c.Client.Servers, strings.Split(v, ",")...)

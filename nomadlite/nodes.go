@@ -165,8 +165,7 @@ func (s *Server) UpdateAllocs(ctx context.Context, req api.NodeAllocUpdateReques
 		return err
 	}
 	now := time.Now().UnixNano()
-	_, _, err := s.apply(ctx, fsm.AllocUpdate, &state.AllocUpdate{NodeID: req.NodeID, Updates: req.Updates, Evals: updateEvals(snap, req.Updates, now), Now: now})
-	return err
+	return s.acks.commit(ctx, &state.AllocUpdate{NodeID: req.NodeID, Updates: req.Updates, Evals: updateEvals(snap, req.Updates, now), Now: now}, s.apply)
 }
 
 // updateEvals are the evaluations that follow from updates: of jobs with an

@@ -44,6 +44,7 @@ type Server struct {
 	rootKeyMu sync.Mutex
 
 	leading    atomic.Pointer[leadership]
+	acks       acks
 	leaderSeen signal // another leader, or none
 	peers      *peers
 	sessions   *sessions

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # make bench: the sets of e2e/bench, `micro` for the benchmarks beside the code,
-# `jobspec` for job files and `scheduler` for placement and packing alone. Prints
-# name, value and unit, separated by tabs.
+# `state` for those of the state and the log, `jobspec` for job files and
+# `scheduler` for placement and packing alone. BENCHFLAGS goes to e2e/bench.
+# Prints name, value and unit, separated by tabs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$PWD/$1
@@ -11,13 +12,17 @@ if [ "$which" = scheduler ]; then
     awk '/^Benchmark/{name=$1; for(i=3;i+1<=NF;i+=2) printf "%s %s\t%s\t%s\n", name, $(i+1), $i, $(i+1)} /^FAIL|panic/{print > "/dev/stderr"; bad=1} END{exit bad}'
   exit
 fi
-packages=./...
-if [ "$which" = jobspec ]; then
-  packages=./jobspec
-elif [ "$which" != micro ]; then
-  (cd e2e && go run ./bench -bin "$bin" -set "$which")
-fi
-if [ -z "$which" ] || [ "$which" = micro ] || [ "$which" = jobspec ]; then
-  go test -run '^$' -bench . -benchtime "${BENCHTIME:-1s}" -benchmem "$packages" 2>/dev/null |
+packages=(./...)
+case $which in
+jobspec) packages=(./jobspec) ;;
+state) packages=(./nomadlite/state/... ./nomadlite/raftlog ./nomadlite/blocked) ;;
+micro) ;;
+*)
+  # shellcheck disable=SC2086 # several words
+  (cd e2e && go run ./bench -bin "$bin" -set "$which" ${BENCHFLAGS:-})
+  ;;
+esac
+if [ -z "$which" ] || [ "$which" = micro ] || [ "$which" = jobspec ] || [ "$which" = state ]; then
+  go test -run '^$' -bench . -benchtime "${BENCHTIME:-1s}" -benchmem "${packages[@]}" 2>/dev/null |
     awk '/^Benchmark/{name=$1; for(i=3;i+1<=NF;i+=2) printf "%s %s\t%s\t%s\n", name, $(i+1), $i, $(i+1)}'
 fi

@@ -21,6 +21,7 @@ import (
 
 	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/client"
+	"github.com/nomadlite/nomadlite/client/simnode"
 	"github.com/nomadlite/nomadlite/command/agent/config"
 	"github.com/nomadlite/nomadlite/nomadlite"
 )
@@ -33,7 +34,8 @@ type Agent struct {
 	log       hclog.InterceptLogger
 	telemetry *telemetry
 	server    *nomadlite.Server // nil without the server role
-	client    *client.Client    // nil without the client role
+	client    *client.Client    // nil without a client, and when nodes are simulated
+	simulated *simnode.Nodes    // nil without the client role
 	mux       *api.Mux
 	listeners []net.Listener
 	rpc       net.Listener // of the server port, nil without one
@@ -128,10 +130,18 @@ func (a *Agent) build() error {
 		if err != nil {
 			return err
 		}
-		if err := a.net.forClient(&conf); err != nil {
-			return err
+		// Simulated nodes call a server in their own process without a socket.
+		if cfg.Client.SimulateNodes == 0 || a.server == nil {
+			if err := a.net.forClient(&conf); err != nil {
+				return err
+			}
 		}
-		if a.client, err = client.New(conf); err != nil {
+		if cfg.Client.SimulateNodes > 0 {
+			a.simulated, err = simulatedNodes(cfg, conf, a.log)
+		} else {
+			a.client, err = client.New(conf)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -168,6 +178,9 @@ func (a *Agent) run(ctx context.Context) error {
 	}
 	if a.client != nil {
 		group.Go(func() error { return part("client", a.client.Run(ctx)) })
+	}
+	if a.simulated != nil {
+		group.Go(func() error { return part("simulated nodes", a.simulated.Run(ctx)) })
 	}
 	group.Go(func() error { return part("gossip", a.net.run(ctx, a.server)) })
 	for _, l := range a.listeners {

@@ -12,6 +12,7 @@ import (
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/fingerprint"
 	groupnet "github.com/nomadlite/nomadlite/client/network"
+	"github.com/nomadlite/nomadlite/client/simnode"
 	"github.com/nomadlite/nomadlite/command/agent/config"
 	"github.com/nomadlite/nomadlite/jobspec"
 	"github.com/nomadlite/nomadlite/nomadlite"
@@ -93,6 +94,18 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 		},
 		Ephemeral: cfg.DevMode, DisableExec: c.DisableRemoteExec, Ineligible: c.DefaultIneligible,
 	}, nil
+}
+
+// simulatedNodes are the light nodes that stand in the place of a client.
+func simulatedNodes(cfg *config.Config, c client.Config, log hclog.Logger) (*simnode.Nodes, error) {
+	profile, err := simnode.ParseProfile(cfg.Client.SimulateProfile)
+	if err != nil {
+		return nil, err
+	}
+	return simnode.New(simnode.Config{
+		Servers: c.Servers, Count: cfg.Client.SimulateNodes, Profile: profile, Name: cfg.NodeName, Datacenter: cfg.Datacenter,
+		Pool: cfg.Client.NodePool, Logger: log.Named("simulated"),
+	})
 }
 
 // builtIn are the drivers of this build. raw_exec always runs (and says when

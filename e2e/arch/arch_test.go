@@ -61,6 +61,7 @@ var floors = []floor{
 	{"nomadlite/worker", 2, nil},
 	{"nomadlite", 3, nil},
 	{"client", 2, []string{"structs", "api", "plugins", "client"}},
+	{"client/simnode", 2, []string{"structs", "api"}},
 	{"client/keeper", 2, []string{"plugins", "client/logs", "client/rootfs"}},
 	{"command/version", 0, []string{}},
 	{"command/agent/config", 0, []string{}},

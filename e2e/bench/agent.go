@@ -28,8 +28,16 @@ type agent struct {
 	exited  chan struct{}
 }
 
+// startSimulated runs a durable server with simulated nodes.
+func (b *bench) startSimulated(nodes int) (*agent, error) {
+	return b.launch(true, nodes, fmt.Sprintf("client {\n simulate_nodes = %d\n simulate_profile = \"start=0s,run=24h\"\n}\n", nodes))
+}
+
 // start runs a dev agent (or one with a data directory) on ports of its own.
-func (b *bench) start(dataDir bool) (*agent, error) {
+func (b *bench) start(dataDir bool) (*agent, error) { return b.launch(dataDir, 1, "") }
+
+// launch starts an agent with more configuration and waits for its nodes.
+func (b *bench) launch(dataDir bool, nodes int, more string) (*agent, error) {
 	dir, err := os.MkdirTemp("", "nomadlite-bench-")
 	if err != nil {
 		return nil, err
@@ -44,7 +52,7 @@ func (b *bench) start(dataDir bool) (*agent, error) {
 		conf += fmt.Sprintf("data_dir = %q\nbind_addr = \"127.0.0.1\"\nserver {\n enabled = true\n bootstrap_expect = 1\n}\nclient { enabled = true }\nplugin \"raw_exec\" {\n config { enabled = true }\n}\n", filepath.Join(dir, "data"))
 		args = append(args[:1], args[2:]...)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "agent.hcl"), []byte(conf), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "agent.hcl"), []byte(conf+more), 0o600); err != nil {
 		return nil, err
 	}
 	a := &agent{addr: fmt.Sprintf("http://127.0.0.1:%d", ports[0]), dir: dir, exited: make(chan struct{})}
@@ -68,7 +76,7 @@ func (b *bench) start(dataDir bool) (*agent, error) {
 		return nil, err
 	}
 	go func() { _ = a.cmd.Wait(); close(a.exited) }()
-	if err := a.ready(); err != nil {
+	if err := a.ready(nodes); err != nil {
 		a.stop()
 		return nil, fmt.Errorf("%w; see %s", err, log.Name())
 	}
@@ -96,20 +104,29 @@ func (a *agent) account() error {
 }
 
 // ready waits until the node is ready for work.
-func (a *agent) ready() error {
-	deadline := time.After(30 * time.Second)
-	tick := time.NewTicker(2 * time.Millisecond)
+func (a *agent) ready(nodes int) error {
+	limit := 30*time.Second + time.Duration(nodes)*20*time.Millisecond
+	deadline := time.After(limit)
+	tick := time.NewTicker(2*time.Millisecond + time.Duration(nodes)*50*time.Microsecond)
 	defer tick.Stop()
 	for {
 		select {
 		case <-a.exited:
 			return fmt.Errorf("the agent exited")
 		case <-deadline:
-			return fmt.Errorf("the node was not ready within 30 s")
+			return fmt.Errorf("%d nodes were not ready within %v", nodes, limit)
 		case <-tick.C:
-			var nodes []struct{ Status string }
-			if _, err := a.get("/v1/nodes", &nodes); err == nil && len(nodes) == 1 && nodes[0].Status == "ready" {
-				return nil
+			var list []struct{ Status string }
+			if _, err := a.get("/v1/nodes", &list); err == nil && len(list) == nodes {
+				ready := 0
+				for _, n := range list {
+					if n.Status == "ready" {
+						ready++
+					}
+				}
+				if ready == nodes {
+					return nil
+				}
 			}
 		}
 	}

@@ -42,6 +42,7 @@ const (
 	AutopilotConfig       Type = 60 // state.AutopilotConfig
 	VariableSet           Type = 41 // state.VariableSet
 	VariableDelete        Type = 42 // state.VariableDelete
+	AllocUpdates          Type = 80 // state.AllocUpdates
 )
 
 // command is a row of the table of appliers.
@@ -64,6 +65,7 @@ var commands = map[Type]command{
 	EvalDelete:            done("EvalDelete", (*state.Txn).DeleteEvals),
 	PlanApply:             plan("PlanApply"),
 	AllocUpdate:           done("AllocUpdate", (*state.Txn).UpdateAllocs),
+	AllocUpdates:          done("AllocUpdates", (*state.Txn).UpdateAllocsOfNodes),
 	AllocTransition:       done("AllocTransition", (*state.Txn).UpdateAllocTransitions),
 	NodeRegister:          done("NodeRegister", (*state.Txn).RegisterNode),
 	NodeStatus:            done("NodeStatus", (*state.Txn).UpdateNodeStatus),

@@ -23,6 +23,9 @@ func EncodeAll(t Type, payload any) ([][]byte, error) {
 	if first == nil {
 		return nil, err
 	}
+	if _, one := first.(*state.AllocUpdate); one {
+		t = AllocUpdate
+	}
 	entries, err := EncodeAll(t, first)
 	if err != nil {
 		return nil, err
@@ -39,6 +42,13 @@ func halves(payload any) (first, rest any) {
 			a, b := *c, *c
 			a.Updates, a.Evals, b.Updates = c.Updates[:n], nil, c.Updates[n:]
 			return &a, &b
+		}
+	case *state.AllocUpdates:
+		if n := len(c.Nodes) / 2; n > 0 {
+			return &state.AllocUpdates{Nodes: c.Nodes[:n]}, &state.AllocUpdates{Nodes: c.Nodes[n:]}
+		}
+		if len(c.Nodes) == 1 {
+			return halves(c.Nodes[0])
 		}
 	case *state.AllocTransition:
 		ids := slices.Sorted(maps.Keys(c.Transitions))

@@ -94,6 +94,9 @@ type AllocUpdate struct {
 	Now     int64
 }
 
+// AllocUpdates is what several nodes report at the same time.
+type AllocUpdates struct{ Nodes []*AllocUpdate }
+
 // AllocTransition sets desired transitions by allocation id.
 type AllocTransition struct {
 	Transitions map[string]*structs.DesiredTransition

@@ -80,6 +80,20 @@ func (t *Txn) UpdateAllocs(c *AllocUpdate) error {
 	return nil
 }
 
+// UpdateAllocsOfNodes applies what several nodes report; nodes that are gone
+// are skipped.
+func (t *Txn) UpdateAllocsOfNodes(c *AllocUpdates) error {
+	for _, n := range c.Nodes {
+		if n == nil {
+			continue
+		}
+		if err := t.UpdateAllocs(n); err != nil && structs.KindOf(err) != structs.NotFound {
+			return err
+		}
+	}
+	return nil
+}
+
 func (t *Txn) updateRow(r alloctable.Row, u *structs.AllocUpdate, now int64) {
 	x := r.Rare()
 	if client, ok := alloctable.ClientOf(u.ClientStatus); ok && !r.ClientTerminal() {

@@ -177,6 +177,8 @@ type Client struct {
 	DisableRemoteExec bool              `hcl:"disable_remote_exec"`
 	CgroupParent      string            `hcl:"cgroup_parent"`
 	DefaultIneligible bool              `hcl:"default_ineligible"`
+	SimulateNodes     int               `hcl:"simulate_nodes"` // light nodes in the place of this one, for capacity tests
+	SimulateProfile   string            `hcl:"simulate_profile"`
 
 	CNIPath       string `hcl:"cni_path"`
 	CNIConfigDir  string `hcl:"cni_config_dir"`
