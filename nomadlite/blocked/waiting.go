@@ -115,6 +115,7 @@ func (w *Waiting) Follow(snap *state.Snapshot, all bool) {
 	}
 	// Nodes may have changed while an evaluation was on its way to wait.
 	nodes, known = snap.ChangesSince(w.oldest)
+	w.recall(snap, nodes, known)
 	if all || !known || len(nodes) > len(w.changed) {
 		w.heatAll(snap)
 		return
@@ -134,17 +135,24 @@ func (w *Waiting) rebuild(snap *state.Snapshot) {
 		}
 	}
 	nodes, known := snap.ChangesSince(oldest)
-	w.note(snap, nodes)
-	if !known { // any of them may have changed
-		for num := range w.changed {
-			w.changed[num] = snap.Index()
-		}
-	}
+	w.recall(snap, nodes, known)
 	for e := range snap.OpenEvals() {
 		w.take(snap, e.ID)
 	}
 	w.at = snap.Index()
 	w.heatAll(snap)
+}
+
+// recall remembers when nodes changed before Follow began, as far as the state
+// knows; else any of them may just have.
+func (w *Waiting) recall(snap *state.Snapshot, nodes []state.NodeChange, known bool) {
+	w.note(snap, nodes)
+	if known {
+		return
+	}
+	for num := range w.changed {
+		w.changed[num] = snap.Index()
+	}
 }
 
 // note remembers when nodes changed.
