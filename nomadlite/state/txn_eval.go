@@ -24,10 +24,14 @@ func (t *Txn) putEvals(list []*structs.Evaluation) {
 
 // putEval stores an evaluation, which it takes over, and what follows from it:
 // queued counts, the job's status, and that a success ends the job's blocked
-// evaluations, for which there is nothing left to do.
+// evaluations, for which there is nothing left to do. What has ended stays so:
+// who wakes an evaluation may have been overtaken by what canceled it.
 func (t *Txn) putEval(e *structs.Evaluation) {
 	e.CreateIndex, e.ModifyIndex = t.index, t.index
 	if old := evals.get(t.root, e.ID); old != nil {
+		if old.Terminal() && e.Status != old.Status {
+			return
+		}
 		e.CreateIndex, e.CreateTime = old.CreateIndex, old.CreateTime
 	}
 	evals.set(t, e)
