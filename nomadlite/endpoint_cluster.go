@@ -3,7 +3,6 @@ package nomadlite
 import (
 	"context"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/nomadlite/nomadlite/api"
@@ -121,8 +120,9 @@ func (e *endpoints) setSchedulerConfig(ctx context.Context, r *api.Request) (*ap
 	if cfg.SchedulerAlgorithm == "" {
 		cfg.SchedulerAlgorithm = structs.SchedulerAlgorithmBinpack
 	}
-	if names := scheduler.AlgorithmNames(); !slices.Contains(names, cfg.SchedulerAlgorithm) {
-		return nil, structs.Errorf(structs.Invalid, "invalid scheduler algorithm: %s; this build has %s", cfg.SchedulerAlgorithm, strings.Join(names, ", "))
+	if err := scheduler.CheckAlgorithm(cfg.SchedulerAlgorithm); err != nil {
+		return nil, structs.Errorf(structs.Invalid, "invalid scheduler algorithm: %s; this build has %s (%v)",
+			cfg.SchedulerAlgorithm, strings.Join(scheduler.AlgorithmNames(), ", "), err)
 	}
 	check, err := casOf(r)
 	if err != nil {

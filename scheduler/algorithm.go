@@ -24,6 +24,9 @@ type NodeView struct {
 	Total  Amount // what allocations may use
 	Free   Amount // of Total, never less than what is asked
 	Allocs int    // running on it
+	// DevicesUsed counts the device instances that allocations hold, those that
+	// this plan gives away included; 0 on nodes without devices.
+	DevicesUsed int
 }
 
 // Algorithm chooses among nodes where an allocation may run. Score depends on
@@ -44,11 +47,31 @@ type Algorithm struct {
 	columnar bool
 }
 
-// registry holds the algorithms by name.
+// Filter keeps allocations off nodes.
+type Filter struct {
+	Name string
+	// Reason says why no allocation of the ask may run on the node, "" when it
+	// may; it is counted under that text in explanations. It depends on the ask
+	// and the node alone and must be pure.
+	Reason func(ask *Ask, n *structs.Node) string
+}
+
+// Scorer adds a score of its own to an algorithm's.
+type Scorer struct {
+	Name string
+	// Score rates a node as Algorithm.Score does, -1 (worst) to 1 (best). It
+	// shows up in the scores of a placement under Name.
+	Score func(ask *Ask, n *NodeView) float64
+}
+
+// registry holds what there is to choose from, by name. A name means one thing
+// among algorithms, filters and scorers.
 var registry = struct {
-	sync.RWMutex // guards byName
-	byName       map[string]Algorithm
-}{byName: map[string]Algorithm{}}
+	sync.RWMutex // guards the maps
+	algorithms   map[string]Algorithm
+	filters      map[string]Filter
+	scorers      map[string]Scorer
+}{algorithms: map[string]Algorithm{}, filters: map[string]Filter{}, scorers: map[string]Scorer{}}
 
 func init() {
 	for _, a := range []Algorithm{
@@ -63,43 +86,101 @@ func init() {
 }
 
 // RegisterAlgorithm adds an algorithm under its name, to be selected by the
-// scheduler configuration, a node pool or Options. It fails when the name is
-// empty or taken or there is no Score.
+// scheduler configuration, a node pool, a job or Options. It fails when the
+// name is taken or cannot be written in a selection, or there is no Score.
 func RegisterAlgorithm(a Algorithm) error {
+	return register("algorithm", a.Name, a.Score != nil, func() { registry.algorithms[a.Name] = a })
+}
+
+// RegisterFilter adds a filter under its name, to be selected with an algorithm
+// as "algorithm+filter". It fails as RegisterAlgorithm does.
+func RegisterFilter(f Filter) error {
+	return register("filter", f.Name, f.Reason != nil, func() { registry.filters[f.Name] = f })
+}
+
+// RegisterScorer adds a scorer under its name, to be selected with an algorithm
+// as "algorithm+scorer". It fails as RegisterAlgorithm does.
+func RegisterScorer(s Scorer) error {
+	return register("scorer", s.Name, s.Score != nil, func() { registry.scorers[s.Name] = s })
+}
+
+func register(kind, name string, complete bool, add func()) error {
 	registry.Lock()
 	defer registry.Unlock()
-	if a.Name == "" || a.Score == nil {
-		return structs.Errorf(structs.Invalid, "cannot register scheduler algorithm %q: it needs a name and a Score", a.Name)
+	if name == "" || strings.ContainsAny(name, "+, \t\n") || !complete {
+		return structs.Errorf(structs.Invalid, "cannot register scheduler %s %q: it needs a function, and a name without blanks, commas and plus signs", kind, name)
 	}
-	if _, taken := registry.byName[a.Name]; taken {
-		return structs.Errorf(structs.Conflict, "cannot register scheduler algorithm %q: the name is taken", a.Name)
+	_, isAlgorithm := registry.algorithms[name]
+	_, isFilter := registry.filters[name]
+	_, isScorer := registry.scorers[name]
+	if isAlgorithm || isFilter || isScorer {
+		return structs.Errorf(structs.Conflict, "cannot register scheduler %s %q: the name is taken", kind, name)
 	}
-	registry.byName[a.Name] = a
+	add()
 	return nil
 }
 
-// AlgorithmNames are the registered names in order.
+// AlgorithmNames are the registered algorithms in order.
 func AlgorithmNames() []string {
 	registry.RLock()
 	defer registry.RUnlock()
-	return slices.Sorted(maps.Keys(registry.byName))
+	return slices.Sorted(maps.Keys(registry.algorithms))
 }
 
-func lookupAlgorithm(name string) (Algorithm, error) {
+// CheckAlgorithm reports what is wrong with a selection: the name of an
+// algorithm, and the names of filters and scorers to go with it, joined by plus
+// signs.
+func CheckAlgorithm(selection string) error {
+	_, err := lookupAlgorithm(selection)
+	return err
+}
+
+// selected is an algorithm with what was selected beside it.
+type selected struct {
+	Algorithm
+	filters []Filter
+	scorers []Scorer
+}
+
+func lookupAlgorithm(selection string) (selected, error) {
+	name, rest, more := strings.Cut(selection, "+")
 	registry.RLock()
-	a, ok := registry.byName[name]
-	registry.RUnlock()
+	defer registry.RUnlock()
+	a, ok := registry.algorithms[name]
 	if !ok {
-		return Algorithm{}, structs.Errorf(structs.Invalid, "no scheduler algorithm %q: use one of %s",
-			name, strings.Join(AlgorithmNames(), ", "))
+		return selected{}, structs.Errorf(structs.Invalid, "no scheduler algorithm %q: use one of %s",
+			name, strings.Join(slices.Sorted(maps.Keys(registry.algorithms)), ", "))
 	}
-	return a, nil
+	s := selected{Algorithm: a}
+	for more {
+		name, rest, more = strings.Cut(rest, "+")
+		if f, ok := registry.filters[name]; ok {
+			s.filters = append(s.filters, f)
+		} else if sc, ok := registry.scorers[name]; ok {
+			s.scorers = append(s.scorers, sc)
+		} else {
+			known := slices.Sorted(maps.Keys(registry.filters))
+			known = append(known, slices.Sorted(maps.Keys(registry.scorers))...)
+			return selected{}, structs.Errorf(structs.Invalid, "no scheduler filter or scorer %q in %q: this build has %q", name, selection, known)
+		}
+	}
+	return s, nil
 }
 
-// Weights of alignmentScore; performance.md 2.5 has the measurements.
+// Weights of alignmentScore, tuned with BenchmarkPacking on seeds 100 to 103
+// (docs/design/scheduler.md has the figures on others).
 const (
-	alignmentWeight = 8
-	emptyNodePrice  = 0.5
+	alignmentWeight = 32
+	emptyNodePrice  = 4
+	// smallJob is the count up to which job anti-affinity counts in full where
+	// scores are sums; beyond it fades with the square of the count. The few
+	// allocations of a small job are spread for safety, the many of a large one
+	// are packed.
+	smallJob = 4
+	// sumAntiAffinity is its weight there: the allocations of a small job
+	// rather open an empty node than share one, but do not go where they strand
+	// resources.
+	sumAntiAffinity = 0.22
 	// memoryPerMHz brings MHz and MiB to one scale: a machine of 64 GHz has
 	// about 256 GiB.
 	memoryPerMHz = 262144.0 / 64000

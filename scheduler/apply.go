@@ -202,10 +202,8 @@ func (e *engine) place(ask *placeAsk, metric *structs.AllocMetric) (structs.Plac
 		undo()
 		return structs.Placement{}, false
 	}
-	if metric.ScoreMetaData == nil {
-		metric.ScoreMetaData = e.topNodes()
-	}
 	placement := structs.Placement{Node: num, NameIndex: ask.index, Canary: ask.canary}
+	e.explainPlacement(&placement, metric)
 	if ask.previous != nil {
 		placement.PreviousAlloc = ask.previous.ID
 	}
@@ -215,6 +213,22 @@ func (e *engine) place(ask *placeAsk, metric *structs.AllocMetric) (structs.Plac
 	e.relax()
 	e.refresh(num)
 	return placement, true
+}
+
+// maxOwnMetrics is up to how many placements of a group each has scores of its
+// own; in larger groups all have those of the first.
+const maxOwnMetrics = 10
+
+// explainPlacement records the scores that a placement was chosen by.
+func (e *engine) explainPlacement(placement *structs.Placement, metric *structs.AllocMetric) {
+	switch {
+	case metric.ScoreMetaData == nil:
+		metric.ScoreMetaData = e.topNodes()
+	case e.asks <= maxOwnMetrics:
+		own := *metric
+		own.ScoreMetaData = e.topNodes()
+		placement.Extra = &structs.PlacementExtra{Metrics: &own}
+	}
 }
 
 // choose picks the node: the previous one for a sticky disk, else the best.
@@ -347,7 +361,10 @@ func (e *engine) extras(placement *structs.Placement, ask *placeAsk, num uint32)
 	if ask.reschedule == nil && e.ask.ports.empty() && e.ask.special.empty() && len(networks) == 0 {
 		return nil
 	}
-	extra := &e.slabs.extras.take(1)[0]
+	extra := placement.Extra
+	if extra == nil {
+		extra = &e.slabs.extras.take(1)[0]
+	}
 	extra.Reschedule = ask.reschedule
 	var claims []portClaim
 	if !e.ask.ports.empty() {

@@ -26,6 +26,7 @@ type engine struct {
 	short    [4]int       // nodes short of them, or full
 	classes  []classState // by class
 	wanted   int          // placements that are to come, at least
+	asks     int          // placements that are asked for
 
 	buckets  []bucket
 	byKey    map[bucketKey]int32
@@ -99,8 +100,8 @@ func (s *scratch) at(num uint32) *slot {
 
 // newEngine prepares a group: counts what runs already.
 func newEngine(p *pass, gd *groupDecision, live []*structs.Allocation) *engine {
-	e := &engine{pass: p, ask: newGroupAsk(p.job, gd.group, p.config.oversub), filter: newFilter(p.job, gd.group),
-		byKey: map[bucketKey]int32{}, work: &p.cluster.work, wanted: len(gd.asks) + 8}
+	e := &engine{pass: p, ask: newGroupAsk(p.job, gd.group, p.config.oversub), filter: p.filterFor(gd.group),
+		byKey: map[bucketKey]int32{}, work: &p.cluster.work, wanted: len(gd.asks) + 8, asks: len(gd.asks)}
 	if len(gd.group.Volumes) > 0 {
 		index := uint32(0) // of the first; with per_alloc there is one
 		if len(gd.asks) > 0 {
@@ -116,7 +117,7 @@ func newEngine(p *pass, gd *groupDecision, live []*structs.Allocation) *engine {
 		e.work.slots = make([]slot, n)
 	}
 	e.values = newSpreadValues(p.job, gd.group, e.filter)
-	e.columnar = p.algorithm.columnar && e.plain()
+	e.columnar = p.algorithm.columnar && len(p.algorithm.scorers) == 0 && e.plain()
 	e.align = newAlignAsk(e.ask.Amount)
 	e.need = [3]int32{cut(e.ask.CPU), cut(e.ask.MemoryMB), cut(e.ask.DiskMB)}
 	for _, a := range live {
@@ -350,7 +351,7 @@ func (e *engine) score(num uint32) (float64, uint8) {
 		terms++
 	}
 	if s.collide > 0 && e.terms.antiAffinity {
-		score -= float64(s.collide+1) / e.terms.desired
+		score -= e.terms.antiAffinityWeight * float64(s.collide+1) / e.terms.desired
 		terms++
 	}
 	if len(e.penalty) > 0 && slices.Contains(e.penalty, num) {
@@ -359,6 +360,10 @@ func (e *engine) score(num uint32) (float64, uint8) {
 	}
 	if len(e.terms.affinities) > 0 {
 		score += class.affinity + e.terms.ownAffinity(e.cluster.rows[num].Node)
+		terms++
+	}
+	for i := range e.algorithm.scorers {
+		score += e.extraScore(i, num)
 		terms++
 	}
 	if e.algorithm.Additive {
@@ -372,19 +377,32 @@ func (e *engine) algorithmScore(num uint32) float64 {
 	if e.columnar {
 		return e.align.score(&e.cluster.hot[num])
 	}
+	return checkScore(e.algorithm.Name, e.algorithm.Score(e.show(num), &e.view))
+}
+
+// extraScore is the score of the i-th scorer that was selected.
+func (e *engine) extraScore(i int, num uint32) float64 {
+	s := &e.algorithm.scorers[i]
+	return checkScore(s.Name, s.Score(e.show(num), &e.view))
+}
+
+// show fills the engine's view with a node and returns what is asked of it.
+func (e *engine) show(num uint32) *Ask {
 	e.cluster.show(num, &e.view)
-	ask := &e.ask.Ask
-	if e.ask.special.count > 0 {
-		own := e.ask.Ask
-		own.Amount = e.ask.on(e.view.Node)
-		ask = &own
+	if r := e.view.Node.NodeResources; r != nil && len(r.Devices) > 0 {
+		e.view.DevicesUsed = len(e.usedOn(num).devices)
 	}
-	return checkScore(e.algorithm.Name, e.algorithm.Score(ask, &e.view))
+	if e.ask.special.count == 0 {
+		return &e.ask.Ask
+	}
+	own := e.ask.Ask
+	own.Amount = e.ask.on(e.view.Node)
+	return &own
 }
 
 // show fills in what an algorithm sees of a node.
 func (c *Cluster) show(num uint32, v *NodeView) {
-	v.Node, v.Total, v.Free, v.Allocs = c.rows[num].Node, c.total[num], c.free[num], int(c.used[num])
+	*v = NodeView{Node: c.rows[num].Node, Total: c.total[num], Free: c.free[num], Allocs: int(c.used[num])}
 }
 
 // total combines a node's own score with that of its spread value.

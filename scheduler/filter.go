@@ -23,6 +23,9 @@ type filter struct {
 	modes   []string
 	volumes []*structs.VolumeRequest
 
+	more []Filter // selected with the algorithm
+	ask  *Ask     // what those look at
+
 	hostsOfJob, hostsOfGroup bool // distinct_hosts
 	distinct                 []distinctProperty
 }
@@ -36,6 +39,15 @@ type distinctProperty struct {
 
 func (d *distinctProperty) label() string {
 	return fmt.Sprintf("distinct_property: %s=%d", d.target, d.limit)
+}
+
+// filterFor is newFilter with what was selected with the algorithm.
+func (p *pass) filterFor(g *structs.TaskGroup) *filter {
+	f := newFilter(p.job, g)
+	if len(p.algorithm.filters) > 0 {
+		f.more, f.ask = p.algorithm.filters, &newGroupAsk(p.job, g, p.config.oversub).Ask
+	}
+	return f
 }
 
 func newFilter(job *structs.Job, g *structs.TaskGroup) *filter {
@@ -97,7 +109,7 @@ func parseCount(s string) int {
 
 // escapes reports whether a check looks at what is unique to a node, so that
 // a class says nothing about its nodes.
-func (f *filter) escapes() bool { return len(f.node) > 0 }
+func (f *filter) escapes() bool { return len(f.node) > 0 || len(f.more) > 0 }
 
 // inPool reports whether the node is in the job's node pool.
 func (f *filter) inPool(n *structs.Node) bool {
@@ -175,6 +187,11 @@ func (f *filter) ownReason(n *structs.Node) string {
 			return "missing compatible host volumes"
 		}
 	}
+	for i := range f.more {
+		if reason := f.more[i].Reason(f.ask, n); reason != "" {
+			return reason
+		}
+	}
 	return ""
 }
 
@@ -201,5 +218,5 @@ func (f *filter) nodeReasonOfClass(n *structs.Node) string {
 
 // perNode reports whether nodes of a fitting class must be asked one by one.
 func (f *filter) perNode() bool {
-	return len(f.node) > 0 || len(f.volumes) > 0 || len(f.special.devices) > 0
+	return len(f.node) > 0 || len(f.volumes) > 0 || len(f.special.devices) > 0 || len(f.more) > 0
 }

@@ -32,8 +32,8 @@ type Options struct {
 	Now time.Time
 	// Seed breaks ties and picks dynamic ports.
 	Seed uint64
-	// Algorithm names a registered algorithm and wins over the configuration;
-	// "" follows the node pool and the cluster's configuration.
+	// Algorithm selects an algorithm, see CheckAlgorithm, and wins over all
+	// else; "" follows the job, its node pool and the cluster's configuration.
 	Algorithm string
 	// Dry makes a plan that is only shown: it carries annotations.
 	Dry bool
@@ -94,7 +94,7 @@ type pass struct {
 	job       *structs.Job // nil when purged
 	batch     bool
 	config    settings
-	algorithm Algorithm
+	algorithm selected
 	allocs    []*structs.Allocation
 	nodes     map[string]*structs.Node // nodes of allocs; nil for deleted ones
 
@@ -170,7 +170,12 @@ func newPass(snap Snapshot, cluster *Cluster, eval *structs.Evaluation, opts Opt
 	return p, nil
 }
 
-// settings finds the configuration of the job's node pool over the cluster's.
+// MetaAlgorithm is the key of a job's meta that selects its algorithm. It is
+// meta so that every client of the contract passes it on.
+const MetaAlgorithm = "scheduler_algorithm"
+
+// settings finds the algorithm of the job over its node pool's over the
+// cluster's, and what else is configured.
 func (p *pass) settings() settings {
 	s := settings{algorithm: structs.SchedulerAlgorithmBinpack}
 	kind := p.eval.Type
@@ -200,6 +205,9 @@ func (p *pass) settings() settings {
 				s.oversub = *c.MemoryOversubscriptionEnabled
 			}
 		}
+	}
+	if p.job != nil && p.job.Meta[MetaAlgorithm] != "" {
+		s.algorithm = p.job.Meta[MetaAlgorithm]
 	}
 	if p.opts.Algorithm != "" {
 		s.algorithm = p.opts.Algorithm

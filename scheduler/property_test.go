@@ -3,6 +3,7 @@ package scheduler
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,8 +14,10 @@ import (
 )
 
 // TestInvariants drives random clusters through random events and checks after
-// every plan what must always hold (reliability.md I-01 to I-04, I-18, N-21).
-func TestInvariants(t *testing.T) {
+// every plan what must always hold: reliability.md I-01 to I-04, I-18 and I-19,
+// scores of any weights and targets (N-21), and jobs, nodes, allocations and
+// deployments that are deleted at any moment (B-26).
+func TestInvariants_I01_I02_I03_I04_I18_I19_N21_B26(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		h := &history{rapid: rt, world: newWorld()}
 		h.config.PreemptionConfig.ServiceSchedulerEnabled = rapid.Bool().Draw(rt, "preemption")
@@ -57,7 +60,11 @@ func (h *history) addRandomNode() {
 }
 
 func (h *history) event() {
-	switch h.pick("event", "register", "register", "client", "client", "client", "node", "stop", "time", "node-new") {
+	switch h.pick("event", "register", "register", "client", "client", "client", "node", "stop", "time", "node-new", "purge", "collect") {
+	case "purge":
+		delete(h.jobs, h.pick("job", "a", "b"))
+	case "collect":
+		h.collect()
 	case "register":
 		h.registerRandom(h.pick("job", "a", "b"))
 	case "stop":
@@ -77,6 +84,20 @@ func (h *history) event() {
 		h.now = h.now.Add(time.Duration(rapid.IntRange(1, 3600).Draw(h.rapid, "seconds")) * time.Second)
 	case "client":
 		h.clientEvent()
+	}
+}
+
+// collect deletes a terminal allocation, or a deployment, if it draws one.
+func (h *history) collect() {
+	if n := len(h.allocs); n > 0 {
+		i := rapid.IntRange(0, n-1).Draw(h.rapid, "collected")
+		if h.allocs[i].ClientTerminal() {
+			h.allocs = slices.Delete(slices.Clone(h.allocs), i, i+1)
+		}
+	}
+	if n := len(h.deployments); n > 0 && rapid.Bool().Draw(h.rapid, "deployment") {
+		i := rapid.IntRange(0, n-1).Draw(h.rapid, "collected")
+		h.deployments = slices.Delete(slices.Clone(h.deployments), i, i+1)
 	}
 }
 

@@ -444,7 +444,7 @@ func (r *groupReconciler) stillFeasible(a *structs.Allocation) bool {
 	if r.nodes[a.NodeID] == nil {
 		return false
 	}
-	f := newFilter(r.job, r.group)
+	f := r.filterFor(r.group)
 	f.volumes = hostVolumes(r.group, uint32(a.Index()))
 	return f.nodeReason(r.nodes[a.NodeID]) == ""
 }

@@ -14,10 +14,12 @@ type terms struct {
 	// desired is the group's count, by which anti-affinity is divided.
 	desired      float64
 	antiAffinity bool
-	affinities   []condition
-	weight       float64 // sum of the absolute weights
-	unique       bool    // some affinity looks at what is unique to a node
-	always       uint8   // terms of a node that the job does not use, 0 when scores are sums
+	// antiAffinityWeight is 1 where scores are averaged.
+	antiAffinityWeight float64
+	affinities         []condition
+	weight             float64 // sum of the absolute weights
+	unique             bool    // some affinity looks at what is unique to a node
+	always             uint8   // terms of a node that the job does not use, 0 when scores are sums
 }
 
 func newTerms(p *pass, g *structs.TaskGroup) terms {
@@ -38,11 +40,15 @@ func newTerms(p *pass, g *structs.TaskGroup) terms {
 	for _, task := range g.Tasks {
 		add(task.Affinities)
 	}
+	part := min(smallJob/t.desired, 1)
+	t.antiAffinityWeight = sumAntiAffinity * part * part
 	if !p.algorithm.Additive {
+		t.antiAffinityWeight = 1
 		t.always = 1
 		if len(t.affinities) > 0 {
 			t.always++
 		}
+		t.always += uint8(len(p.algorithm.scorers))
 	}
 	return t
 }
@@ -109,6 +115,9 @@ func (e *engine) scoreMeta(num uint32) *structs.NodeScoreMeta {
 		if spread := e.values.score(e.value(num)); spread != 0 {
 			put("allocation-spread", spread)
 		}
+	}
+	for i := range e.algorithm.scorers {
+		put(e.algorithm.scorers[i].Name, e.extraScore(i, num))
 	}
 	if e.preemption > 0 && num == e.grantOn {
 		put("preemption", e.preemption)
