@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,6 +143,9 @@ func orDefault[T comparable](v, def T) T {
 // must not run as if it had not asked for them.
 var unbuiltBlocks = []string{"template", "artifact", "volume", "volume_mount", "vault", "csi_plugin", "secret"}
 
+// unissuedTokens are blocks that ask for tokens which these servers do not sign.
+var unissuedTokens = []string{"identity"}
+
 // Checks are the parts of job validation that need libraries: cron
 // expressions, versions and their constraints. Limits of 0 are not checked.
 func Checks(maxPriority, maxCount int) structs.Checks {
@@ -161,7 +165,7 @@ func Checks(maxPriority, maxCount int) structs.Checks {
 			_, err := version.NewConstraint(constraint)
 			return err
 		},
-		Refused:     unbuiltBlocks,
+		Refused:     slices.Concat(unbuiltBlocks, unissuedTokens),
 		MaxPriority: maxPriority,
 		MaxCount:    maxCount,
 	}

@@ -112,7 +112,7 @@ func (e *endpoints) validateJob(_ context.Context, r *api.Request) (*api.Respons
 	if structs.KindOf(err) == structs.Invalid {
 		return nil, err // too large to be looked at
 	}
-	out := &api.JobValidateResponse{DriverConfigValidated: false, Warnings: structs.FormatWarnings(warnings)}
+	out := &api.JobValidateResponse{DriverConfigValidated: true, Warnings: structs.FormatWarnings(warnings)}
 	if err != nil {
 		out.Error = err.Error()
 		var list *structs.ErrorList

@@ -96,9 +96,7 @@ func TestHostileBodies_N20(t *testing.T) {
 // an empty object and to an empty list, one at a time, and sends the job to be
 // registered, validated and planned: an answer each time, and never a panic.
 func TestEveryPathSetToNull_N16(t *testing.T) {
-	refused := unbuiltBlocks
-	unbuiltBlocks = nil // their paths count as well
-	t.Cleanup(func() { unbuiltBlocks = refused })
+	runsEverything(t) // their paths count as well
 	put := jobsAPI(t)
 	seen := map[string]bool{}
 	requests := 0

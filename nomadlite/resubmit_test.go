@@ -18,9 +18,7 @@ import (
 // nothing is to be done. Goldens that are about one attribute are completed to
 // a job; blocks that no client of this build runs count as well.
 func TestUnchangedJobPlansAsNoChange(t *testing.T) {
-	refused := unbuiltBlocks
-	unbuiltBlocks = nil
-	t.Cleanup(func() { unbuiltBlocks = refused })
+	runsEverything(t)
 	s, _ := startServer(t, "")
 	s.join()
 	registered := 0
@@ -72,6 +70,13 @@ func TestUnchangedJobPlansAsNoChange(t *testing.T) {
 	if registered < 50 {
 		t.Errorf("only %d jobs were registered", registered)
 	}
+}
+
+// runsEverything makes servers take blocks that no client of this build runs.
+func runsEverything(t *testing.T) {
+	blocks, tokens := unbuiltBlocks, unissuedTokens
+	unbuiltBlocks, unissuedTokens = nil, nil
+	t.Cleanup(func() { unbuiltBlocks, unissuedTokens = blocks, tokens })
 }
 
 // completed adds what a job must have to be registered anywhere.

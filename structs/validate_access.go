@@ -1,6 +1,9 @@
 package structs
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // validateAccess checks Vault, secrets and identities.
 func (t *Task) validateAccess(p *problems) {
@@ -32,6 +35,9 @@ func (t *Task) validateAccess(p *problems) {
 			p.add("Duplicate identity %q", id.Name)
 		}
 		names[id.Name] = true
+		if id.Name == DefaultIdentityName && (id.Env || id.File) && slices.Contains(p.checks.Refused, "identity") {
+			p.add("identity is not supported by this build: remove env and file from it")
+		}
 		inner := p.child()
 		id.validate(inner)
 		p.nest(fmt.Sprintf("Identity %q is invalid", id.Name), inner)
