@@ -292,6 +292,39 @@ func await(t *testing.T, a *agenttest.Agent, job, want string) string {
 	return id
 }
 
+// TestSocketsArePrivate_X02: every socket of a node's own processes lies in a
+// folder that only its owner may enter.
+func TestSocketsArePrivate_X02(t *testing.T) {
+	a := newAgent(t)
+	sockets := 0
+	err := filepath.WalkDir(filepath.Join(a.Dir, "data"), func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.Type()&os.ModeSocket == 0 {
+			return err
+		}
+		sockets++
+		info, err := os.Stat(filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		if owner := info.Sys().(*syscall.Stat_t).Uid; info.Mode().Perm() != 0o700 || int(owner) != os.Geteuid() {
+			t.Errorf("%s: its folder is %v of user %d", path, info.Mode(), owner)
+		}
+		return nil
+	})
+	if err != nil || sockets < 2 { // the keeper's and a plugin's
+		t.Errorf("%d sockets, %v", sockets, err)
+	}
+	abstract, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(abstract)) {
+		if f := strings.Fields(line); len(f) == 8 && strings.HasPrefix(f[7], "@") && (strings.Contains(f[7], a.Dir) || strings.Contains(f[7], "nomad")) {
+			t.Errorf("a socket without a folder: %s", f[7])
+		}
+	}
+}
+
 // TestForeignDriver: a driver whose name is not its file's runs jobs, gets its
 // configuration, and is started again when it dies.
 func TestForeignDriver(t *testing.T) {
