@@ -65,6 +65,10 @@ type NodeAllocsResponse struct {
 	Allocs []*structs.Allocation
 	// Removed are the ids that no longer exist.
 	Removed []string
+	// HasVolumes says that Volumes is the whole list of the node's dynamic host
+	// volumes: what is not in it shall not be there.
+	HasVolumes bool
+	Volumes    []*structs.HostVolume
 }
 
 // NodeAllocUpdateRequest reports states of allocations of one node.

@@ -8,16 +8,11 @@ import "strings"
 // 501 with a sentence. A body after 200 is JSON, any other is text; a line
 // moves to a table of its own when its route is built.
 const unbuilt = `
-GET          /v1/volumes                               ns:host-volume-read   200 []
 PUT,POST     /v1/volumes                               ns:csi-write-volume   501 cannot register volumes: they are not in this build
 GET          /v1/volumes/claims                        ns:host-volume-read   200 []
 DELETE       /v1/volumes/claim/:id                     ns:host-volume-delete 501 cannot delete volume claims: they are not in this build
 GET          /v1/volumes/external                      ns:csi-list-volume    501 cannot list external volumes: they are not in this build
 GET,PUT,POST,DELETE /v1/volumes/snapshot               ns:csi-list-volume    501 cannot use volume snapshots: they are not in this build
-PUT,POST     /v1/volume/host/create                    ns:host-volume-create 501 cannot create volumes: they are not in this build
-PUT,POST     /v1/volume/host/register                  ns:host-volume-register 501 cannot register volumes: they are not in this build
-GET          /v1/volume/host/:id                       ns:host-volume-read   404 volume not found
-DELETE       /v1/volume/host/:id                       ns:host-volume-delete 501 cannot delete volumes: they are not in this build
 GET          /v1/volume/csi/:id                        ns:csi-read-volume    404 volume not found
 PUT,DELETE   /v1/volume/csi/:id                        ns:csi-write-volume   501 cannot change volumes: they are not in this build
 PUT          /v1/volume/csi/:id/create                 ns:csi-write-volume   501 cannot create volumes: they are not in this build

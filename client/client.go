@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"github.com/nomadlite/nomadlite/client/keeper"
 	"github.com/nomadlite/nomadlite/client/localdb"
 	"github.com/nomadlite/nomadlite/client/network"
+	"github.com/nomadlite/nomadlite/client/volume"
 	"github.com/nomadlite/nomadlite/plugins/base"
 	plugin "github.com/nomadlite/nomadlite/plugins/driver"
 	"github.com/nomadlite/nomadlite/structs"
@@ -40,7 +42,10 @@ type Client struct {
 	reports *reporter
 	slots   chan struct{}
 	network *network.Manager
-	hooks   []alloc.Hook // of every allocation; set once by Run
+	volumes *volume.Manager
+	// volumesWanted holds the newest list of the servers.
+	volumesWanted chan []*structs.HostVolume
+	hooks         []alloc.Hook // of every allocation; set once by Run
 
 	// nodeChanged asks for a new registration, driverSeen counts first
 	// fingerprints.
@@ -105,10 +110,22 @@ func New(cfg Config) (*Client, error) {
 	if name, ok := networks.Bridge(); ok {
 		cfg.Node.Bridge = name
 	}
+	if cfg.VolumesDir == "" {
+		cfg.VolumesDir = filepath.Join(cfg.StateDir, "host_volumes")
+	}
+	volumes, err := volume.New(volume.Config{
+		StateFile: filepath.Join(cfg.StateDir, "volumes.json"), Dir: cfg.VolumesDir, PluginDir: cfg.VolumePluginDir,
+		NodeID: id, NodePool: cfg.Node.Pool, Logger: log.Named("host_volume"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	cfg.Node.VolumePlugins = volumes.Plugins(context.Background())
 	node, err := fingerprint.Node(cfg.Node)
 	if err != nil {
 		return nil, fmt.Errorf("cannot fingerprint the node: %w", err)
 	}
+	maps.Copy(node.HostVolumes, volumes.Volumes())
 	node.Status = structs.NodeStatusReady
 	if cfg.Ineligible {
 		node.SchedulingEligibility = structs.NodeIneligible
@@ -121,7 +138,7 @@ func New(cfg Config) (*Client, error) {
 		log.Warn(warning)
 	}
 	c := &Client{
-		cfg: cfg, log: log, db: db, network: networks, node: node, runners: map[string]*run{},
+		cfg: cfg, log: log, db: db, network: networks, volumes: volumes, volumesWanted: make(chan []*structs.HostVolume, 1), node: node, runners: map[string]*run{},
 		slots:       make(chan struct{}, startsPerCore*runtime.NumCPU()),
 		nodeChanged: make(chan struct{}, 1), driverSeen: make(chan string, len(cfg.Drivers)),
 		beatNow: make(chan struct{}, 1), registered: make(chan struct{}),
@@ -175,6 +192,7 @@ func (c *Client) Run(ctx context.Context) error {
 	group.Go(func() error { return c.keepRegistered(loops) })
 	group.Go(func() error { return c.sync(loops, below) })
 	group.Go(func() error { return c.collect(loops) })
+	group.Go(func() error { return c.keepVolumes(loops) })
 	if c.cfg.Connect != nil {
 		group.Go(func() error { return c.connect(loops) })
 	}

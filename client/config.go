@@ -32,6 +32,8 @@ type Config struct {
 	// Network configures networks of allocations; its StateDir is filled from
 	// ours.
 	Network network.Config
+	// VolumesDir holds dynamic host volumes, VolumePluginDir their plugins.
+	VolumesDir, VolumePluginDir string
 	// Binary is our own: keeper and built-in drivers run from it.
 	Binary         string
 	Drivers        []driver.Spec

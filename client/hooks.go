@@ -12,5 +12,6 @@ func (c *Client) allocHooks() []alloc.Hook {
 	return []alloc.Hook{
 		previous{c},
 		&groupNetwork{manager: c.network, drivers: c.drivers, made: map[string]*plugin.NetworkIsolationSpec{}},
+		&hostVolumes{namespace: c.volumes.Namespace},
 	}
 }

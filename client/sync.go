@@ -112,6 +112,9 @@ func (c *Client) sync(ctx, below context.Context) error {
 		}
 		retry, since = minRetry, resp.Index
 		c.apply(below, resp)
+		if resp.HasVolumes {
+			c.wantVolumes(resp.Volumes)
+		}
 	}
 	return nil
 }

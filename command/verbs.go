@@ -13,6 +13,7 @@ var groups = map[string]string{
 	"server":     "Servers and their members",
 	"system":     "The cluster as a whole",
 	"tls":        "Certificates for agents and users",
+	"volume":     "Dynamic host volumes: create, status, delete",
 	"var":        "Variables: put, get, list, purge",
 }
 
@@ -100,6 +101,11 @@ func verbs() []*verb {
 		systemGCVerb(),
 		tlsCACreateVerb(),
 		tlsCertCreateVerb(),
+		volumeCreateVerb(),
+		volumeDeleteVerb(),
+		volumeInitVerb(),
+		volumeRegisterVerb(),
+		volumeStatusVerb(),
 		varGetVerb(),
 		varInitVerb(),
 		varListVerb(),

@@ -140,8 +140,8 @@ func orDefault[T comparable](v, def T) T {
 }
 
 // unbuiltBlocks are blocks that the clients of this build cannot run: a job
-// must not run as if it had not asked for them.
-var unbuiltBlocks = []string{"template", "artifact", "volume", "volume_mount", "vault", "csi_plugin", "secret"}
+// must not run as if it had not asked for them. "csi" is a type of volume.
+var unbuiltBlocks = []string{"template", "artifact", "vault", "csi", "csi_plugin", "secret"}
 
 // unissuedTokens are blocks that ask for tokens which these servers do not sign.
 var unissuedTokens = []string{"identity"}

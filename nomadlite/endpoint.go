@@ -98,6 +98,7 @@ type operations interface {
 	clusterReader
 	variableWriter
 	snapshotter
+	volumeWriter
 }
 
 // endpointDeps wires the endpoints.
@@ -149,6 +150,8 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"namespace.list": e.listNamespaces, "namespace.read": e.readNamespace,
 		"variable.list": e.listVariables, "variable.read": e.readVariable,
 		"variable.set": e.setVariable, "variable.delete": e.deleteVariable, "keyring.list": e.listRootKeys,
+		"volume.list": e.listVolumes, "volume.read": e.readVolume, "volume.create": e.createVolume,
+		"volume.register": e.registerVolume, "volume.delete": e.deleteVolume,
 		"search.prefix": e.searchPrefix, "search.fuzzy": e.searchFuzzy,
 		"status.leader": e.leader, "status.peers": e.peers, "region.list": e.regions,
 		"operator.raftConfiguration": e.raftConfiguration, "operator.snapshot": e.saveSnapshot, "operator.restoreSnapshot": e.restoreSnapshot, "operator.raftRemovePeer": e.raftRemovePeer, "operator.raftTransfer": e.raftTransfer,

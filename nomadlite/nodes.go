@@ -130,9 +130,10 @@ func (s *Server) Allocs(ctx context.Context, req api.NodeAllocsRequest) (*api.No
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(orDefault(req.Wait, api.DefaultWait), api.MaxWait))
 	defer cancel()
-	err := s.store.Block(ctx, req.Since, []state.Key{state.KeyNodeAllocs(req.NodeID)}, func(now *state.Snapshot) uint64 {
+	keys := []state.Key{state.KeyNodeAllocs(req.NodeID), state.KeyNodeVolumes(req.NodeID)}
+	err := s.store.Block(ctx, req.Since, keys, func(now *state.Snapshot) uint64 {
 		snap = now
-		return max(now.NodeSync(num))
+		return max(max(now.NodeSync(num)), now.TableIndex(state.TableHostVolumes))
 	})
 	if err != nil {
 		return nil, err
@@ -146,12 +147,16 @@ func (s *Server) Allocs(ctx context.Context, req api.NodeAllocsRequest) (*api.No
 			out.Allocs = append(out.Allocs, snap.AllocByNumber(row.Number))
 		}
 	}
+	if snap.TableIndex(state.TableHostVolumes) > req.Since {
+		out.HasVolumes, out.Volumes = true, slices.Collect(snap.NodeVolumes(req.NodeID))
+	}
 	return out, nil
 }
 
 // allAllocs is the whole list of a node's allocations.
 func allAllocs(snap *state.Snapshot, nodeID string) *api.NodeAllocsResponse {
-	return &api.NodeAllocsResponse{Index: snap.Index(), Full: true, Allocs: slices.Collect(snap.AllocsByNode(nodeID))}
+	return &api.NodeAllocsResponse{Index: snap.Index(), Full: true, Allocs: slices.Collect(snap.AllocsByNode(nodeID)),
+		HasVolumes: true, Volumes: slices.Collect(snap.NodeVolumes(nodeID))}
 }
 
 // UpdateAllocs commits what a node reports of its allocations, with the

@@ -209,3 +209,14 @@ func resolveTarget(target string, n *structs.Node) (string, bool) {
 	}
 	return "", false
 }
+
+// Unmet names the first of the constraints that a node does not meet, "" when
+// it meets all.
+func Unmet(n *structs.Node, constraints []*structs.Constraint) string {
+	for _, c := range constraints {
+		if cond := compileConstraint(c); !cond.holds(n) {
+			return cond.label
+		}
+	}
+	return ""
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -182,8 +183,7 @@ func (f *filter) ownReason(n *structs.Node) string {
 		}
 	}
 	for _, v := range f.volumes {
-		have := n.HostVolumes[v.Source]
-		if have == nil || have.ReadOnly && !v.ReadOnly {
+		if !hasVolume(n, v) {
 			return "missing compatible host volumes"
 		}
 	}
@@ -193,6 +193,20 @@ func (f *filter) ownReason(n *structs.Node) string {
 		}
 	}
 	return ""
+}
+
+// hasVolume reports whether the node has the volume, or with per_alloc one of
+// those that the group's allocations ask for by their index.
+func hasVolume(n *structs.Node, v *structs.VolumeRequest) bool {
+	for name, have := range n.HostVolumes {
+		if have == nil || have.ReadOnly && !v.ReadOnly {
+			continue
+		}
+		if name == v.Source && !v.PerAlloc || v.PerAlloc && strings.HasPrefix(name, v.Source+"[") {
+			return true
+		}
+	}
+	return false
 }
 
 // nodeReason says why a node does not fit at all, "" when it does. Readiness

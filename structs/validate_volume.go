@@ -2,6 +2,7 @@ package structs
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -27,6 +28,9 @@ func (g *TaskGroup) validateVolumes(p *problems, j *Job) {
 func (v *VolumeRequest) validate(p *problems, j *Job, count, canaries int) {
 	if v.Source == "" {
 		p.add("volume has an empty source")
+	}
+	if v.Type == "csi" && slices.Contains(p.checks.Refused, v.Type) {
+		p.add("csi volumes are not supported by this build")
 	}
 	if v.PerAlloc {
 		switch {

@@ -215,8 +215,6 @@ func unsupported(t *structs.Task) string {
 		return "template"
 	case t.Vault != nil:
 		return "vault"
-	case len(t.VolumeMounts) > 0:
-		return "volume_mount"
 	case t.CSIPluginConfig != nil:
 		return "csi_plugin"
 	case len(t.Secrets) > 0:

@@ -47,6 +47,7 @@ type Config struct {
 	CgroupParent     string
 	HostNetworks     map[string]HostNetwork
 	HostVolumes      map[string]*structs.HostVolumeInfo // by name
+	VolumePlugins    map[string]string                  // versions of host volume plugins by name
 	// Bridge is the interface of group networks in mode bridge, "" where that
 	// mode cannot work; Hairpin is its setting. CNINetworks are the operator's,
 	// CNIPlugins the versions of the plugins by name.
@@ -107,6 +108,7 @@ var fingerprinters = []struct {
 	{"host_network", hostNetworks},
 	{"bridge", bridge},
 	{"cni", cni},
+	{"dynamic_host_volumes", volumePlugins},
 	{"nomad", nomad},
 }
 
@@ -196,6 +198,13 @@ func commaList(s string) []string {
 		}
 	}
 	return out
+}
+
+func volumePlugins(cfg *Config, n *structs.Node) error {
+	for name, version := range cfg.VolumePlugins {
+		n.Attributes["plugins.host_volume."+name+".version"] = version
+	}
+	return nil
 }
 
 func arch(_ *Config, n *structs.Node) error {

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"sort"
 
 	"github.com/hashicorp/go-hclog"
@@ -80,6 +81,13 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 		MemoryTotalMB: c.MemoryTotalMB, DiskTotalMB: c.DiskTotalMB, DiskFreeMB: c.DiskFreeMB, MinDynamicPort: c.MinDynamicPort,
 		MaxDynamicPort: c.MaxDynamicPort, NodeMaxAllocs: c.NodeMaxAllocs, CgroupParent: c.CgroupParent,
 	}
+	node.HostVolumes = map[string]*structs.HostVolumeInfo{}
+	for name, v := range c.HostVolumes {
+		if info, err := os.Stat(v.Path); !filepath.IsAbs(v.Path) || err != nil || !info.IsDir() {
+			return client.Config{}, fmt.Errorf("host_volume %q: path %q must be an absolute path of a folder that exists (%v)", name, v.Path, err)
+		}
+		node.HostVolumes[name] = &structs.HostVolumeInfo{Path: v.Path, ReadOnly: v.ReadOnly}
+	}
 	node.HostNetworks = map[string]fingerprint.HostNetwork{}
 	for name, n := range c.HostNetworks {
 		node.HostNetworks[name] = fingerprint.HostNetwork(n)
@@ -89,6 +97,7 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 	return client.Config{
 		Servers: servers, Logger: log, Node: node, StateDir: c.StateDir, AllocDir: c.AllocDir, Binary: binary, Drivers: drivers,
 		MaxKillTimeout: c.MaxKillTimeout, GCInterval: c.GCInterval, GCMaxAllocs: c.GCMaxAllocs, GCParallel: c.GCParallel, GCDiskThreshold: c.GCDiskThreshold, GCInodeThreshold: c.GCInodeThreshold,
+		VolumesDir: c.HostVolumesDir, VolumePluginDir: c.HostVolumePluginDir,
 		Network: groupnet.Config{
 			Path: c.CNIPath, ConfDir: c.CNIConfigDir, Bridge: c.BridgeName, Subnet: c.BridgeSubnet, Subnet6: c.BridgeSubnet6, Hairpin: c.BridgeHairpin,
 		},

@@ -129,6 +129,9 @@ func batch(j *api.Job) { j.Type = ptr("batch") }
 // the reason.
 var exceptions = map[string]string{
 	"Multiregion":                             "Multiregion jobs are unlicensed",
+	"TaskGroups.Volumes.Type":                 "csi volumes are not supported by this build",
+	"TaskGroups.Volumes.MountOptions":         "host volumes cannot have mount options",
+	"TaskGroups.Tasks.VolumeMounts":           "references undefined volume",
 	"TaskGroups.Tasks.Services.Connect":       "connect is not supported by this build",
 	"TaskGroups.Services.Connect":             "connect is not supported by this build",
 	"TaskGroups.Services.Checks.Expose":       "expose needs a sidecar_service",
@@ -136,10 +139,8 @@ var exceptions = map[string]string{
 	"TaskGroups.Tasks.Artifacts":              "artifact is not supported by this build",
 	"TaskGroups.Tasks.Templates":              "template is not supported by this build",
 	"TaskGroups.Tasks.Vault":                  "vault is not supported by this build",
-	"TaskGroups.Tasks.VolumeMounts":           "volume_mount is not supported by this build",
 	"TaskGroups.Tasks.CSIPluginConfig":        "csi_plugin is not supported by this build",
 	"TaskGroups.Tasks.Secrets":                "secret is not supported by this build",
-	"TaskGroups.Volumes":                      "volume is not supported by this build",
 	"TaskGroups.Tasks.Schedule":               "task schedules requires Nomad Enterprise",
 	"TaskGroups.Tasks.Identities":             "identity is not supported by this build",
 	"TaskGroups.Tasks.Identity.Env":           "identity is not supported by this build",

@@ -167,7 +167,7 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		cmd := exec.Command(path, args[2:]...)
 		cmd.Dir = ts.MkAbs(".")
-		cmd.Env = append(os.Environ(), "NOMAD_ADDR="+ts.Getenv("NOMAD_ADDR"))
+		cmd.Env = append(os.Environ(), "NOMAD_ADDR="+ts.Getenv("NOMAD_ADDR"), "PATH="+ts.Getenv("PATH"))
 		out, err := cmd.CombinedOutput()
 		if err == nil && re.Match(out) {
 			return

@@ -42,6 +42,8 @@ const (
 	AutopilotConfig       Type = 60 // state.AutopilotConfig
 	VariableSet           Type = 41 // state.VariableSet
 	VariableDelete        Type = 42 // state.VariableDelete
+	HostVolumeUpsert      Type = 70 // state.HostVolumeUpsert
+	HostVolumeDelete      Type = 71 // state.HostVolumeDelete
 	AllocUpdates          Type = 80 // state.AllocUpdates
 )
 
@@ -87,6 +89,8 @@ var commands = map[Type]command{
 	RootKeyAdd:            done("RootKeyAdd", (*state.Txn).AddRootKey),
 	VariableSet:           result("VariableSet", (*state.Txn).SetVariable),
 	VariableDelete:        result("VariableDelete", (*state.Txn).DeleteVariable),
+	HostVolumeUpsert:      done("HostVolumeUpsert", (*state.Txn).UpsertHostVolume),
+	HostVolumeDelete:      done("HostVolumeDelete", (*state.Txn).DeleteHostVolume),
 }
 
 // result makes a row from a verb that answers something.

@@ -272,3 +272,12 @@ type VariableResult struct {
 	Conflict bool
 	Current  *SealedVariable
 }
+
+// HostVolumeUpsert writes a dynamic host volume.
+type HostVolumeUpsert struct {
+	Volume *structs.HostVolume
+	Now    int64 // unix nanoseconds
+}
+
+// HostVolumeDelete removes a dynamic host volume that nothing uses.
+type HostVolumeDelete struct{ Namespace, ID string }

@@ -55,6 +55,7 @@ func rich(t testing.TB) *world {
 	if _, err := do(w, (*Txn).SetVariable, &VariableSet{Variable: &SealedVariable{VariableMetadata: structs.VariableMetadata{Namespace: "default", Path: "db"}, KeyID: "key-1", Sealed: []byte{2}}, Now: w.now}); err != nil {
 		t.Fatal(err)
 	}
+	must(w, (*Txn).UpsertHostVolume, &HostVolumeUpsert{Volume: &structs.HostVolume{ID: "vol-1", Name: "data", Namespace: "default", NodeID: nodeID(1), State: structs.HostVolumePending}, Now: w.now})
 	w.register(testJob("web", 9), nil)
 	if _, err := do(w, (*Txn).DeregisterJob, &JobDeregister{Namespace: "default", JobID: "old", Purge: true}); err != nil {
 		t.Fatal(err)

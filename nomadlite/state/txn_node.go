@@ -43,6 +43,7 @@ func (t *Txn) RegisterNode(c *NodeRegister) error {
 	}
 	t.putPool(n.NodePool)
 	t.putNode(&n, event)
+	t.confirmVolumes(&n, c.Now)
 	t.putEvals(c.Evals)
 	return nil
 }

@@ -27,6 +27,7 @@ const (
 	TableRootKeys
 	TableVariables
 	TableAutopilot
+	TableHostVolumes
 	tableCount
 )
 
@@ -46,6 +47,8 @@ const (
 	kindJobEvals
 	kindJobDeployments
 	kindVariable
+	kindHostVolume
+	kindNodeVolumes
 	kindCount
 )
 
@@ -254,3 +257,9 @@ func (s *Store) Block(ctx context.Context, minIndex uint64, keys []Key, read fun
 		}
 	}
 }
+
+// KeyHostVolume is one dynamic host volume.
+func KeyHostVolume(id string) Key { return Key{kind: kindHostVolume, a: id} }
+
+// KeyNodeVolumes is the dynamic host volumes of a node.
+func KeyNodeVolumes(nodeID string) Key { return Key{kind: kindNodeVolumes, a: nodeID} }

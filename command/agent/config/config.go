@@ -445,6 +445,12 @@ func (c *Config) Finish() error {
 	if c.Client.AllocDir == "" && c.DataDir != "" {
 		c.Client.AllocDir = filepath.Join(c.DataDir, "alloc")
 	}
+	if c.Client.HostVolumesDir == "" && c.DataDir != "" {
+		c.Client.HostVolumesDir = filepath.Join(c.DataDir, "host_volumes")
+	}
+	if c.Client.HostVolumePluginDir == "" && c.DataDir != "" {
+		c.Client.HostVolumePluginDir = filepath.Join(c.DataDir, "host_volume_plugins")
+	}
 	if c.PluginDir == "" && c.DataDir != "" {
 		c.PluginDir = filepath.Join(c.DataDir, "plugins")
 	}
