@@ -14,6 +14,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // ErrEscapes is a path that leads out of the allocation directory. Its text is
@@ -79,11 +80,14 @@ func (d *Dir) ReadDir(name string) ([]fs.DirEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := d.root.Open(rel)
+	f, err := d.root.OpenFile(rel, os.O_RDONLY|nonBlock|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, mapped(err)
 	}
 	defer f.Close()
+	if err := d.refuseSecrets(f, true); err != nil {
+		return nil, err
+	}
 	entries, err := f.ReadDir(-1)
 	if err != nil {
 		return nil, err
@@ -94,7 +98,8 @@ func (d *Dir) ReadDir(name string) ([]fs.DirEntry, error) {
 
 // Open opens a regular file for reading. FIFOs, devices and sockets are
 // refused (opening one could block), and so is what lies below the secrets of
-// a task, whatever links lead there.
+// a task, whatever links lead there. A file of root that has several names is
+// refused too: one of them may be outside.
 func (d *Dir) Open(name string) (*os.File, error) {
 	rel, err := clean(name)
 	if err != nil {
@@ -111,15 +116,32 @@ func (d *Dir) Open(name string) (*os.File, error) {
 	if err != nil {
 		return nil, mapped(err)
 	}
-	if err := d.refuseSecrets(f); err != nil {
+	if err := d.acceptable(f, name); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
 }
 
-// refuseSecrets checks where an open file really is.
-func (d *Dir) refuseSecrets(f *os.File) error {
+// acceptable checks an open file: its name may have become another's since it
+// was looked at.
+func (d *Dir) acceptable(f *os.File, name string) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() && !info.IsDir() {
+		return fmt.Errorf("cannot read %q: it is not a regular file", name)
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && info.Mode().IsRegular() && st.Nlink > 1 && st.Uid == 0 {
+		return fmt.Errorf("cannot read %q: it is a file of root with several names, and one may be outside", name)
+	}
+	return d.refuseSecrets(f, false)
+}
+
+// refuseSecrets checks where an open file really is: by name, whatever its
+// case, and by the mount that it is on. With list the folder itself counts.
+func (d *Dir) refuseSecrets(f *os.File, list bool) error {
 	real, err := realPath(f)
 	if err != nil {
 		return err
@@ -134,10 +156,36 @@ func (d *Dir) refuseSecrets(f *os.File) error {
 	}
 	// <task>/secrets/... and <task>/private/...
 	parts := strings.Split(rel, string(filepath.Separator))
-	if len(parts) >= 3 && (parts[1] == secretsName || parts[1] == privateName) {
+	least := 3
+	if list {
+		least = 2
+	}
+	if len(parts) >= least && (strings.EqualFold(parts[1], secretsName) || strings.EqualFold(parts[1], privateName)) {
 		return ErrSecret
 	}
+	if len(parts) < 2 {
+		return nil
+	}
+	own, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{secretsName, privateName} {
+		secret, err := d.root.Lstat(parts[0] + "/" + name)
+		if err == nil && secret.IsDir() && sameMount(own, secret) {
+			task, err := d.root.Lstat(parts[0])
+			if err == nil && !sameMount(task, secret) { // a mount of its own
+				return ErrSecret
+			}
+		}
+	}
 	return nil
+}
+
+func sameMount(a, b fs.FileInfo) bool {
+	x, ok1 := a.Sys().(*syscall.Stat_t)
+	y, ok2 := b.Sys().(*syscall.Stat_t)
+	return ok1 && ok2 && x.Dev == y.Dev
 }
 
 // realBase is the directory's own real path.
