@@ -42,6 +42,7 @@ type Client struct {
 	reports *reporter
 	slots   chan struct{}
 	network *network.Manager
+	wrapDB  func(alloc.DB) alloc.DB // tests end the agent at its writes
 	volumes *volume.Manager
 	// volumesWanted holds the newest list of the servers.
 	volumesWanted chan []*structs.HostVolume
@@ -138,7 +139,7 @@ func New(cfg Config) (*Client, error) {
 		log.Warn(warning)
 	}
 	c := &Client{
-		cfg: cfg, log: log, db: db, network: networks, volumes: volumes, volumesWanted: make(chan []*structs.HostVolume, 1), node: node, runners: map[string]*run{},
+		cfg: cfg, log: log, db: db, network: networks, wrapDB: func(db alloc.DB) alloc.DB { return db }, volumes: volumes, volumesWanted: make(chan []*structs.HostVolume, 1), node: node, runners: map[string]*run{},
 		slots:       make(chan struct{}, startsPerCore*runtime.NumCPU()),
 		nodeChanged: make(chan struct{}, 1), driverSeen: make(chan string, len(cfg.Drivers)),
 		beatNow: make(chan struct{}, 1), registered: make(chan struct{}),
@@ -329,7 +330,7 @@ func (c *Client) awaitDrivers(ctx context.Context) {
 // newRunner makes and starts the runner of an allocation. The caller holds mu.
 func (c *Client) newRunner(ctx context.Context, a *structs.Allocation, kept *localdb.Run) error {
 	runner, err := alloc.New(a, kept, alloc.Deps{
-		Drivers: c.drivers, Logs: c.host.Client(), DB: c.db, Logger: c.log.Named("alloc_runner"), Node: c.Node,
+		Drivers: c.drivers, Logs: c.host.Client(), DB: c.wrapDB(c.db), Logger: c.log.Named("alloc_runner"), Node: c.Node,
 		Report: c.reports.add, AllocBase: c.cfg.AllocDir, FIFODir: filepath.Join(c.cfg.StateDir, fifoName),
 		MaxKillTimeout: c.cfg.MaxKillTimeout, Slots: c.slots, Jitter: rand.Float64, Hooks: c.hooks,
 	})

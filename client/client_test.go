@@ -169,6 +169,12 @@ type site struct {
 // start runs a node on a directory. An ephemeral one ends its tasks with it.
 func start(t *testing.T, dir string, s *servers, ephemeral bool) *site {
 	t.Helper()
+	return startWith(t, dir, s, ephemeral, func(*Client) {})
+}
+
+// startWith is start with a change to the node before it runs.
+func startWith(t *testing.T, dir string, s *servers, ephemeral bool, change func(*Client)) *site {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -182,6 +188,7 @@ func start(t *testing.T, dir string, s *servers, ephemeral bool) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	change(c)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()

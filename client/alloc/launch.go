@@ -103,8 +103,8 @@ func (r *Runner) start(ctx context.Context, t *Task, id string, hold bool) (*lau
 	}
 	if err := r.intend(ctx); ctx.Err() != nil {
 		return nil, ctx.Err()
-	} else if err != nil {
-		r.log.Error("cannot persist the intent to start a task", "task", t.Spec.Name, "error", err)
+	} else if err != nil { // a start that nobody would find again must not be
+		return nil, &Failure{structs.TaskSetupFailure, fmt.Errorf("cannot persist the intent to start the task: %w", err), true}
 	}
 	return r.startDriver(ctx, t, inst, id, hold)
 }
