@@ -229,7 +229,7 @@ func (a *Agent) Cleanup() {
 	select {
 	case <-a.exited:
 	default:
-		if a.cmd != nil {
+		if a.cmd != nil && a.cmd.Process != nil {
 			_ = a.Kill()
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/nomadlite/nomadlite/e2e/cluster"
@@ -15,7 +16,11 @@ const failoverRounds = 10
 // until a job that is registered at once is placed and runs; of a client, until
 // its work runs on another.
 func failover(b *bench) error {
-	if err := os.Setenv("NOMADLITE_BIN", b.bin); err != nil {
+	bin, err := filepath.Abs(b.bin)
+	if err != nil {
+		return err
+	}
+	if err := os.Setenv("NOMADLITE_BIN", bin); err != nil {
 		return err
 	}
 	dir, err := os.MkdirTemp("", "nomadlite-bench-")
