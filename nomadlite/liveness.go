@@ -26,6 +26,8 @@ const (
 	// maxSuspects bounds the nodes that are probed at once; heartbeats decide
 	// about the rest.
 	maxSuspects = 64
+	// suspectTime is how long a silent address is probed.
+	suspectTime = 10 * time.Second
 	// settleTime is how long a new leader lets nodes come to it before it
 	// probes those that did not.
 	settleTime = 5 * time.Second
@@ -149,29 +151,46 @@ func (s *Server) suspect(ctx context.Context, one suspect) {
 	if n == nil || n.Status != structs.NodeStatusReady || n.HTTPAddr == "" {
 		return
 	}
-	if !s.refuses(ctx, n.HTTPAddr) || !pause(ctx, time.Until(one.since.Add(s.cfg.RestartGrace))) {
+	if !s.insists(ctx, n.HTTPAddr, one.since) || !pause(ctx, time.Until(one.since.Add(s.cfg.RestartGrace))) {
 		return
 	}
 	// An agent that was started again has been heard, or listens by now.
-	if s.loops.heartbeat.HeardSince(one.id, one.since) || !s.refuses(ctx, n.HTTPAddr) {
+	if s.loops.heartbeat.HeardSince(one.id, one.since) || s.judge(ctx, n.HTTPAddr) != api.ProbeRefused {
 		return
 	}
 	s.log.Warn("the node's agent has ended", "node_id", one.id, "address", n.HTTPAddr)
 	s.loops.heartbeat.Expire(one.id, one.since)
 }
 
-// refuses reports whether an address refuses connections of two servers, each
-// time that they try.
-func (s *Server) refuses(ctx context.Context, addr string) bool {
-	for i := range probeTimes {
-		if i > 0 && !pause(ctx, probePause) {
+// insists reports whether a machine says that nobody listens at an address. A
+// probe without an answer is repeated for a while: this server, or the other,
+// may be short of time itself.
+func (s *Server) insists(ctx context.Context, addr string, since time.Time) bool {
+	for {
+		switch s.judge(ctx, addr) {
+		case api.ProbeAnswers:
 			return false
+		case api.ProbeRefused:
+			return true
 		}
-		if verdict(s.probes(ctx, addr)) != api.ProbeRefused {
-			return false
+		if time.Since(since) > suspectTime || !pause(ctx, time.Second) {
+			return false // heartbeats decide
 		}
 	}
-	return true
+}
+
+// judge is what two servers find at an address: refused only when both are,
+// each time that they try.
+func (s *Server) judge(ctx context.Context, addr string) api.ProbeResult {
+	for i := range probeTimes {
+		if i > 0 && !pause(ctx, probePause) {
+			return api.ProbeSilent
+		}
+		if v := verdict(s.probes(ctx, addr)); v != api.ProbeRefused {
+			return v
+		}
+	}
+	return api.ProbeRefused
 }
 
 // probes are the results of this server and of another one, if there is one.
