@@ -25,7 +25,8 @@ func (n *nearest) see(e *engine, num uint32) {
 			n[d] = m
 		}
 		m.Largest = max(m.Largest, total[d])
-		if free[d]-asked[d] > m.Free-m.Asked {
+		// Of equals the one with the lowest id, whatever the order of the index.
+		if margin, best := free[d]-asked[d], m.Free-m.Asked; margin > best || margin == best && node.ID < m.NodeID {
 			m.Asked, m.Free, m.NodeID, m.NodeName = asked[d], free[d], node.ID, node.Name
 		}
 	}
