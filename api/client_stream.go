@@ -91,7 +91,11 @@ func (a Agent) Monitor(ctx context.Context, req MonitorRequest, q *QueryOptions)
 
 // open sends a read and returns its body.
 func (c *Client) open(ctx context.Context, path string, q *QueryOptions) (io.ReadCloser, error) {
-	resp, err := c.do(ctx, http.MethodGet, path, q.values(c), nil, q.Token)
+	token := ""
+	if q != nil {
+		token = q.Token
+	}
+	resp, err := c.do(ctx, http.MethodGet, path, q.values(c), nil, token)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 // Routes returns the route table, sorted by path and verb. Each call returns a
 // table of its own.
 func Routes() []Route {
-	rows := slices.Concat(jobRoutes(), allocRoutes(), evalRoutes(), fsRoutes(), nodeRoutes(), agentRoutes(), variableRoutes(), volumeRoutes(), internalRoutes(), unbuiltRoutes())
+	rows := slices.Concat(jobRoutes(), allocRoutes(), evalRoutes(), fsRoutes(), nodeRoutes(), agentRoutes(), eventRoutes(), variableRoutes(), volumeRoutes(), internalRoutes(), unbuiltRoutes())
 	slices.SortStableFunc(rows, func(a, b Route) int {
 		if c := strings.Compare(a.Path, b.Path); c != 0 {
 			return c

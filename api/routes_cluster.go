@@ -21,6 +21,13 @@ func nodeRoutes() []Route {
 	}
 }
 
+func eventRoutes() []Route {
+	return []Route{
+		read("event.stream", "/v1/event/stream", "ns:read-job", "Follow changes: topic, namespace, and index to resume; one line an index, {} while idle.").
+			anyNamespace().filtered().noBlock().noMeta().as(AnswerStream),
+	}
+}
+
 func agentRoutes() []Route {
 	return []Route{
 		local("agent.self", "/v1/agent/self", capAgent, "The agent's configuration, member and statistics."),

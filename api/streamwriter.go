@@ -25,6 +25,7 @@ type StreamWriter struct {
 	mu      sync.Mutex // guards what follows
 	zip     *gzip.Writer
 	started bool
+	raw     bool // never compressed
 }
 
 func newStreamWriter(o *responder) *StreamWriter {
@@ -33,6 +34,15 @@ func newStreamWriter(o *responder) *StreamWriter {
 
 // Header is the response's header; it counts until the first write.
 func (w *StreamWriter) Header() http.Header { return w.o.w.Header() }
+
+// Uncompressed keeps the stream as it is, whatever the caller accepts: a
+// compressor for each of many long streams costs more than it saves. Call it
+// before the first write.
+func (w *StreamWriter) Uncompressed() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.raw = true
+}
 
 // Start sends the header before there is any data.
 func (w *StreamWriter) Start() error {
@@ -49,7 +59,7 @@ func (w *StreamWriter) start() {
 	w.started = true
 	h := w.o.w.Header()
 	h.Add("Vary", "Accept-Encoding")
-	if acceptsGzip(w.o.req) {
+	if !w.raw && acceptsGzip(w.o.req) {
 		h.Set("Content-Encoding", "gzip")
 		w.zip = gzipWriters.Get().(*gzip.Writer)
 		w.zip.Reset(w.o.w)

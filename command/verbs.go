@@ -39,6 +39,7 @@ func verbs() []*verb {
 		deploymentUnblockVerb(),
 		evalListVerb(),
 		evalStatusVerb(),
+		eventsVerb(),
 		fmtVerb(),
 		jobActionVerb(),
 		jobAllocsVerb(),

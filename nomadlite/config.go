@@ -72,6 +72,11 @@ type Config struct {
 	RaftTrailingLogs      uint64
 	RaftSnapshotInterval  time.Duration
 
+	// EventBufferSize is how many changes the event stream can resume from;
+	// DisableEvents switches the stream off.
+	EventBufferSize int
+	DisableEvents   bool
+
 	// ParseJob reads a job file for the parse route, without access to files.
 	// Nil makes the route answer 501.
 	ParseJob func(hcl, vars string, canonicalize bool) (*structs.Job, error)

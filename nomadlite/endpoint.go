@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/nomadlite/events"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -108,17 +109,20 @@ type endpointDeps struct {
 	// ParseJob reads a job file without access to the file system; nil answers
 	// 501.
 	ParseJob func(hcl, vars string, canonicalize bool) (*structs.Job, error)
+	// Events are the newest changes; nil answers 501.
+	Events *events.Ring
 }
 
 type endpoints struct {
-	store *state.Store
-	ops   operations
-	parse func(hcl, vars string, canonicalize bool) (*structs.Job, error)
+	store  *state.Store
+	events *events.Ring
+	ops    operations
+	parse  func(hcl, vars string, canonicalize bool) (*structs.Job, error)
 }
 
 // bindEndpoints binds every row that servers answer.
 func bindEndpoints(mux *api.Mux, d endpointDeps) {
-	e := &endpoints{store: d.Store, ops: d.Ops, parse: d.ParseJob}
+	e := &endpoints{store: d.Store, events: d.Events, ops: d.Ops, parse: d.ParseJob}
 	for name, h := range map[string]api.Handler{
 		"job.list": e.listJobs, "job.statuses": e.jobStatuses, "job.read": e.readJob,
 		"job.allocations": e.jobAllocs, "job.evaluations": e.jobEvals,
@@ -152,6 +156,7 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"variable.set": e.setVariable, "variable.delete": e.deleteVariable, "keyring.list": e.listRootKeys,
 		"volume.list": e.listVolumes, "volume.read": e.readVolume, "volume.create": e.createVolume,
 		"volume.register": e.registerVolume, "volume.delete": e.deleteVolume,
+		"event.stream":  e.streamEvents,
 		"search.prefix": e.searchPrefix, "search.fuzzy": e.searchFuzzy,
 		"status.leader": e.leader, "status.peers": e.peers, "region.list": e.regions,
 		"operator.raftConfiguration": e.raftConfiguration, "operator.snapshot": e.saveSnapshot, "operator.restoreSnapshot": e.restoreSnapshot, "operator.raftRemovePeer": e.raftRemovePeer, "operator.raftTransfer": e.raftTransfer,

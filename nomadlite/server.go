@@ -25,6 +25,7 @@ import (
 
 	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/nomadlite/autopilot"
+	"github.com/nomadlite/nomadlite/nomadlite/events"
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
 	"github.com/nomadlite/nomadlite/nomadlite/keyring"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
@@ -39,7 +40,9 @@ type Server struct {
 	store *state.Store
 	raft  *consensus
 	loops *loops
-	keys  *keyring.Ring
+	// events are the newest changes, nil when they are off.
+	events *events.Ring
+	keys   *keyring.Ring
 	// rootKeyMu makes the first root key one.
 	rootKeyMu sync.Mutex
 
@@ -82,6 +85,10 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.peers, s.sessions = newPeers(&s.cfg), newSessions()
+	if !cfg.DisableEvents {
+		s.events = newEvents(cfg.EventBufferSize)
+		s.store.Observe(s.events.Observe)
+	}
 	s.leading.Store(&leadership{changed: make(chan struct{})})
 	s.loops = newLoops(s)
 	machine := fsm.New(s.store, s.log.Named("fsm"), func(index uint64, err error) {
@@ -109,7 +116,7 @@ func (s *Server) ClusterID() string { return s.store.Snapshot().ClusterID() }
 
 // Bind binds the rows that servers answer.
 func (s *Server) Bind(mux *api.Mux) {
-	bindEndpoints(mux, endpointDeps{Store: s.store, Ops: s, ParseJob: s.cfg.ParseJob})
+	bindEndpoints(mux, endpointDeps{Store: s.store, Ops: s, ParseJob: s.cfg.ParseJob, Events: s.events})
 	s.bindInternal(mux)
 	s.internal = mux.Internal()
 }

@@ -37,7 +37,8 @@ func serverConfig(cfg *config.Config, rpcAddr string, log hclog.Logger) nomadlit
 		JobDefaultPriority: s.JobDefaultPriority, JobMaxPriority: s.JobMaxPriority, JobMaxCount: s.JobMaxCount,
 		RaftSnapshotThreshold: uint64(s.RaftSnapshotThreshold), RaftTrailingLogs: uint64(s.RaftTrailingLogs),
 		RaftSnapshotInterval: s.RaftSnapshotInterval,
-		ParseJob:             parseJob, Logger: log,
+		EventBufferSize:      s.EventBufferSize, DisableEvents: !s.EnableEventBroker,
+		ParseJob: parseJob, Logger: log,
 	}
 	if s.NumSchedulers != nil {
 		out.NumSchedulers = *s.NumSchedulers

@@ -53,6 +53,7 @@ var floors = []floor{
 	{"nomadlite/deploy", 1, []string{"structs", "nomadlite/state"}},
 	{"nomadlite/drain", 1, []string{"structs", "nomadlite/state"}},
 	{"nomadlite/raftlog", 1, []string{}},
+	{"nomadlite/events", 1, []string{"structs", "nomadlite/state"}},
 	{"nomadlite/keyring", 1, []string{}},
 	{"nomadlite/archive", 0.5, []string{}},
 	{"nomadlite/autopilot", 1, []string{"structs"}},

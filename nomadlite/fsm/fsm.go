@@ -124,6 +124,7 @@ func (f *FSM) apply(index uint64, data []byte) (value any, err error) {
 		return nil, nil
 	}
 	txn := f.store.Begin(index)
+	txn.Cause = uint16(t)
 	// A panic may have come from this server's memory alone, or from a build
 	// that the others do not run. Going on without the entry would split the
 	// state, so this server goes on no more.

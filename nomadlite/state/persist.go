@@ -178,6 +178,9 @@ func (s *Store) Restore(in io.Reader) error {
 		return err
 	}
 	s.root.Store(r)
+	if s.observer != nil {
+		s.observer(Changed{After: &Snapshot{r: r}, Replaced: true})
+	}
 	s.mu.Lock()
 	close(s.replaced)
 	s.replaced = make(chan struct{})

@@ -22,6 +22,8 @@ type Store struct {
 	hub  *hub
 	root atomic.Pointer[root]
 
+	observer func(Changed) // nil for none, set before the first entry
+
 	writer sync.Mutex // held from Begin to Commit or Abort, and by Restore
 	txns   uint64     // counts transactions, guarded by writer
 

@@ -156,6 +156,11 @@ func (t *table[V]) set(x *Txn, v *V) {
 			rs.indexes[i].Set(indexEntry{now, key})
 		}
 	}
+	if had {
+		x.record(t.id, old.val, v)
+	} else {
+		x.record(t.id, nil, v)
+	}
 	t.touch(x, v)
 }
 
@@ -173,6 +178,7 @@ func (t *table[V]) remove(x *Txn, key string) *V {
 		}
 	}
 	rs.deleted = x.index
+	x.record(t.id, old.val, nil)
 	t.touch(x, old.val)
 	return old.val
 }

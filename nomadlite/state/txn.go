@@ -11,6 +11,9 @@ import (
 // Txn is the writing of one Raft entry. It is not safe for concurrent use. A
 // verb that returns an error may have written some of its changes: Abort then.
 type Txn struct {
+	// Cause is what the entry is, for the observer; any number.
+	Cause uint16
+
 	s     *Store
 	root  *root
 	index uint64
@@ -28,6 +31,10 @@ type Txn struct {
 	deployments  map[string]*structs.Deployment
 	nodesTouched map[uint32]struct{}
 	evalsTouched []string
+
+	// For the observer.
+	rowsChanged   []RowChange
+	allocsChanged []uint64
 }
 
 // Begin starts the transaction of the entry with the index. It must be ended
@@ -51,6 +58,7 @@ func (t *Txn) Commit() {
 		t.root.allocs = t.edit.Done()
 	}
 	t.s.root.Store(t.root)
+	t.tell(t.root)
 	t.root = nil
 	t.s.writer.Unlock()
 	t.s.hub.notify(t.dirty)

@@ -42,6 +42,9 @@ func (t *Txn) putServerChange(r alloctable.Row, now int64) {
 // markRow wakes the watchers of a row.
 func (t *Txn) markRow(r *alloctable.Row) {
 	t.root.changed[TableAllocs] = t.index
+	if t.s.observer != nil {
+		t.allocsChanged = append(t.allocsChanged, r.Number)
+	}
 	t.mark(KeyTable(TableAllocs))
 	b := t.allocs().BatchOf(r)
 	t.mark(KeyJobAllocs(b.Job.Namespace, b.Job.ID))

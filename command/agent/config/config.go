@@ -143,6 +143,8 @@ type Server struct {
 	RaftSnapshotThreshold  int           `hcl:"raft_snapshot_threshold"`
 	RaftSnapshotInterval   time.Duration `hcl:"raft_snapshot_interval"`
 	RaftTrailingLogs       int           `hcl:"raft_trailing_logs"`
+	EnableEventBroker      bool          `hcl:"enable_event_broker"`
+	EventBufferSize        int           `hcl:"event_buffer_size"`
 }
 
 // Client configures the client role.
@@ -255,7 +257,7 @@ var notBuilt = set(
 	"log_file", "log_rotate_duration", "log_rotate_bytes", "log_rotate_max_files",
 
 	"server.authoritative_region", "server.default_scheduler_config", "server.plan_rejection_tracker",
-	"server.enable_event_broker", "server.event_buffer_size", "server.search", "server.raft_logstore",
+	"server.search", "server.raft_logstore",
 	"server.oidc_issuer", "server.client_introduction", "server.start_timeout", "server.log_file",
 	"client.chroot_env",
 	"client.common_plugin_dir",
@@ -313,6 +315,8 @@ func Default() *Config {
 			RaftSnapshotThreshold:  100000,
 			RaftSnapshotInterval:   2 * time.Minute,
 			RaftTrailingLogs:       10240,
+			EnableEventBroker:      true,
+			EventBufferSize:        100,
 		},
 		Client: Client{
 			NodePool:         "default",
