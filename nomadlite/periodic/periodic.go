@@ -1,19 +1,21 @@
 // Package periodic launches the children of periodic jobs when their time has
-// come. What is due is worked out by Next and Missed, which are pure; the
-// Launcher keeps one deadline a job, made anew from the state whenever jobs
-// change.
+// come. What is due is worked out by Next, which is pure; the Launcher keeps one
+// deadline a job in a queue, made anew from the state when jobs change.
 //
 // A launch is named by its second: launching one twice is launching it once.
 package periodic
 
 import (
+	"container/heap"
 	"context"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/armon/go-metrics"
 	"github.com/hashicorp/cronexpr"
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/structs"
@@ -21,7 +23,8 @@ import (
 
 // Next is the first time after a moment at which a periodic job is due, in the
 // job's time zone; ok is false when it never is: stopped, disabled, or a cron
-// expression without a future.
+// expression without a future. Around a change of the clocks, a wall time that
+// does not exist is left out and one that exists twice counts twice.
 func Next(job *structs.Job, after time.Time) (at time.Time, ok bool) {
 	p := job.Periodic
 	if p == nil || job.Stop || p.Enabled != nil && !*p.Enabled {
@@ -36,11 +39,36 @@ func Next(job *structs.Job, after time.Time) (at time.Time, ok bool) {
 		if err != nil {
 			continue
 		}
-		if t := cron.Next(after.In(zone)); !t.IsZero() && (!ok || t.Before(at)) {
+		if t := nextOf(cron, after.In(zone)); t.After(after) && (!ok || t.Before(at)) {
 			at, ok = t, true
 		}
 	}
 	return at, ok
+}
+
+// nextOf is the next time of an expression. The library leaves out the first
+// minute after a gap that is no whole hour (Australia/Lord_Howe).
+func nextOf(cron *cronexpr.Expression, after time.Time) time.Time {
+	t := cron.Next(after)
+	_, before := after.Zone()
+	_, offset := t.Zone()
+	if t.IsZero() || before == offset {
+		return t
+	}
+	low, high := after.Unix(), t.Unix() // the clocks change between them
+	for high-low > 1 {
+		middle := low + (high-low)/2
+		if _, o := time.Unix(middle, 0).In(after.Location()).Zone(); o == offset {
+			high = middle
+		} else {
+			low = middle
+		}
+	}
+	first := cron.Next(time.Unix(low, 0).In(time.FixedZone("", offset))).In(after.Location())
+	if _, o := first.Zone(); o == offset && first.After(after) && first.Before(t) {
+		return first
+	}
+	return t
 }
 
 // Overlaps reports whether a job that prohibits overlaps has a child that is
@@ -70,83 +98,100 @@ type Config struct {
 // Launcher launches the children of all periodic jobs of a region.
 type Launcher struct {
 	cfg Config
-	due map[state.JobKey]deadline // belongs to Run
-}
 
-// deadline is when a version of a job is due next.
-type deadline struct {
-	version uint64 // the JobModifyIndex that it was made from
-	at      time.Time
-	never   bool
+	// What follows belongs to Run.
+	due   map[state.JobKey]*deadline
+	queue queue
 }
 
 // New returns a launcher.
 func New(cfg Config) *Launcher { return &Launcher{cfg: cfg} }
 
-// Pauses of the loop.
+// Pauses and limits of the loop.
 const (
 	idle       = time.Hour        // without any deadline
 	errorPause = time.Second      // after a launch that failed
 	shortest   = time.Millisecond // before a deadline that is just ahead
+	// scanPause is how often changed jobs are looked for at most: every launch
+	// changes the table of jobs.
+	scanPause = time.Second
+	// parallel is how many launches are committed at once.
+	parallel = 128
 )
 
 // Run launches what is due until ctx ends. What became due while there was no
 // leader is launched once, at the start.
 func (l *Launcher) Run(ctx context.Context) error {
-	l.due = map[state.JobKey]deadline{}
+	l.due, l.queue = map[state.JobKey]*deadline{}, nil
 	watch := l.cfg.Store.Watch(state.KeyTable(state.TableJobs))
 	defer watch.Close()
 	timer := time.NewTimer(idle)
 	defer timer.Stop()
+	changed, scanned, first := true, time.Time{}, true
 	for {
-		timer.Reset(l.look(ctx, time.Now()))
+		now := time.Now()
+		if changed && now.Sub(scanned) >= scanPause {
+			l.scan(now, first)
+			changed, scanned, first = false, now, false
+		}
+		l.fire(ctx, now)
+		metrics.SetGauge([]string{"nomad", "periodic", "tracked"}, float32(len(l.due)))
+		timer.Reset(l.pause(time.Now(), changed, scanned))
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-watch.C():
+			changed = true
 		case <-timer.C:
 		}
 	}
 }
 
-// look launches what is due and returns when to look again.
-func (l *Launcher) look(ctx context.Context, now time.Time) time.Duration {
+// pause is how long nothing needs to be done.
+func (l *Launcher) pause(now time.Time, changed bool, scanned time.Time) time.Duration {
+	pause := idle
+	if len(l.queue) > 0 {
+		pause = l.queue[0].wake.Sub(now)
+	}
+	if changed {
+		pause = min(pause, scanned.Add(scanPause).Sub(now))
+	}
+	return min(max(pause, shortest), idle)
+}
+
+// scan brings the deadlines up to date with the jobs. At the start of a term
+// jobs are due for what they missed.
+func (l *Launcher) scan(now time.Time, first bool) {
 	snap := l.cfg.Store.Snapshot()
-	pause, seen := idle, map[state.JobKey]deadline{}
-	for job := range snap.Jobs("", "") {
-		if job.Periodic == nil {
-			continue
-		}
+	seen := make(map[state.JobKey]*deadline, len(l.due))
+	for job := range snap.PeriodicJobs() {
 		key := state.JobKey{Namespace: job.Namespace, ID: job.ID}
-		d, known := l.due[key]
-		if !known || d.version != job.JobModifyIndex {
-			d = l.plan(snap, job, now, known)
-		}
-		if !d.never && !d.at.After(now) {
-			if err := l.fire(ctx, snap, job, d.at); err != nil {
-				l.cfg.Logger.Error("cannot launch a periodic job; trying again", "job_id", job.ID, "namespace", job.Namespace, "error", err)
-				pause = min(pause, errorPause)
-			} else {
-				d = next(job, now)
-			}
-		}
-		if !d.never {
-			pause = min(pause, max(d.at.Sub(now), shortest))
+		d := l.due[key]
+		if d == nil || d.version != job.JobModifyIndex {
+			l.queue.drop(d)
+			d = l.plan(snap, job, now, first)
+			d.key = key
+			l.queue.add(d)
 		}
 		seen[key] = d
 	}
+	for key, d := range l.due {
+		if seen[key] == nil {
+			l.queue.drop(d)
+		}
+	}
 	l.due = seen
-	return pause
 }
 
-// plan makes the deadline of a job that is new here. At the start of a term
-// that is the first time after the last launch, which may be past: then the
-// job is due now. A changed job is due from now on.
-func (l *Launcher) plan(snap *state.Snapshot, job *structs.Job, now time.Time, changed bool) deadline {
-	last, launched := lastLaunch(snap, job)
-	if launched && !changed && job.ParameterizedJob == nil {
-		if at, ok := Next(job, last); ok && !at.After(now) {
-			return deadline{version: job.JobModifyIndex, at: now}
+// plan makes the deadline of a job that is new here or has changed. At the
+// start of a term that is the first time after the last launch, which may be
+// past: then the job is due now. Later a job is due from now on.
+func (l *Launcher) plan(snap *state.Snapshot, job *structs.Job, now time.Time, first bool) *deadline {
+	if first && job.ParameterizedJob == nil {
+		if last, launched := lastLaunch(snap, job); launched {
+			if at, ok := Next(job, last); ok && !at.After(now) {
+				return &deadline{version: job.JobModifyIndex, at: now, wake: now}
+			}
 		}
 	}
 	return next(job, now)
@@ -165,18 +210,53 @@ func lastLaunch(snap *state.Snapshot, job *structs.Job) (time.Time, bool) {
 	return last, ok
 }
 
-func next(job *structs.Job, after time.Time) deadline {
+func next(job *structs.Job, after time.Time) *deadline {
 	at, ok := Next(job, after)
-	return deadline{version: job.JobModifyIndex, at: at, never: !ok}
+	return &deadline{version: job.JobModifyIndex, at: at, wake: at, never: !ok}
 }
 
-// fire launches a job, unless a child of it still runs and it does not want
-// two.
-func (l *Launcher) fire(ctx context.Context, snap *state.Snapshot, job *structs.Job, at time.Time) error {
+// fire launches everything that is due, many at once.
+func (l *Launcher) fire(ctx context.Context, now time.Time) {
+	var batch []*deadline
+	for len(l.queue) > 0 && !l.queue[0].wake.After(now) {
+		batch = append(batch, heap.Pop(&l.queue).(*deadline))
+	}
+	if len(batch) == 0 {
+		return
+	}
+	snap := l.cfg.Store.Snapshot()
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for _, d := range batch {
+		group.Go(func() error {
+			d.settle(l.launch(ctx, snap, d), snap, now)
+			return nil
+		})
+	}
+	_ = group.Wait() // what failed waits in its deadline
+	for _, d := range batch {
+		l.queue.add(d)
+	}
+}
+
+// launch starts what is due, unless the job has changed (the next scan sees
+// to it), or a child still runs and the job does not want two.
+func (l *Launcher) launch(ctx context.Context, snap *state.Snapshot, d *deadline) error {
+	job := snap.Job(d.key.Namespace, d.key.ID)
+	if job == nil || job.JobModifyIndex != d.version {
+		return nil
+	}
+	err := error(nil)
 	if Overlaps(snap, job) {
 		l.cfg.Logger.Debug("skipping a launch: the last child is not done", "job_id", job.ID, "namespace", job.Namespace)
-	} else if err := l.cfg.Launch(ctx, job, at); err != nil {
-		return err
+	} else {
+		err = l.cfg.Launch(ctx, job, d.at)
 	}
-	return l.cfg.Record(ctx, &state.PeriodicLaunch{Namespace: job.Namespace, JobID: job.ID, Launch: at})
+	if err == nil {
+		err = l.cfg.Record(ctx, &state.PeriodicLaunch{Namespace: job.Namespace, JobID: job.ID, Launch: d.at})
+	}
+	if err != nil {
+		l.cfg.Logger.Error("cannot launch a periodic job; trying again", "job_id", job.ID, "namespace", job.Namespace, "error", err)
+	}
+	return err
 }

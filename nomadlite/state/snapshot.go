@@ -90,6 +90,9 @@ func (s *Snapshot) JobChildren(ns, parent string) iter.Seq[*structs.Job] {
 	return jobs.by(s.r, "parent", joinKey(ns, parent, ""))
 }
 
+// PeriodicJobs yields the jobs with a periodic block, by namespace and id.
+func (s *Snapshot) PeriodicJobs() iter.Seq[*structs.Job] { return jobs.by(s.r, "periodic", "") }
+
 // JobSummary counts the allocations of a job, nil when there is no such job.
 func (s *Snapshot) JobSummary(ns, id string) *structs.JobSummary {
 	return summaries.get(s.r, joinKey(ns, id))

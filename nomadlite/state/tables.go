@@ -31,6 +31,12 @@ var jobs = declare(table[structs.Job]{
 			return joinKey(j.Namespace, j.ParentID, "")
 		}},
 		{"pool", func(j *structs.Job) string { return joinKey(j.NodePool, "") }},
+		{"periodic", func(j *structs.Job) string {
+			if j.Periodic == nil {
+				return ""
+			}
+			return joinKey(j.Namespace, j.ID)
+		}},
 	},
 	dirty: func(j *structs.Job) []Key { return []Key{KeyJob(j.Namespace, j.ID)} },
 })

@@ -1,0 +1,232 @@
+package periodic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/nomadlite/nomadlite/nomadlite/state"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// matches reports whether a wall time is one of a daily or half-hourly
+// expression: the published rule in its simplest form.
+func matches(spec string, t time.Time) bool {
+	f := strings.Fields(spec)
+	ok := func(field string, v int) bool {
+		if field == "*" {
+			return true
+		}
+		if step, given := strings.CutPrefix(field, "*/"); given {
+			n, _ := strconv.Atoi(step)
+			return v%n == 0
+		}
+		n, _ := strconv.Atoi(field)
+		return v == n
+	}
+	return ok(f[0], t.Minute()) && ok(f[1], t.Hour()) && t.Second() == 0
+}
+
+// TestClockChanges_B42 walks through changes of the clocks in several zones
+// and compares with every minute that there was: wall times that do not exist
+// are left out, those that exist twice count twice, and time never stands
+// still.
+func TestClockChanges_B42(t *testing.T) {
+	days := []string{"2026-03-28", "2026-10-24", "2026-03-07", "2026-10-31", "2026-04-23", "2026-10-29", "2026-04-04", "2026-10-03", "2026-06-01"}
+	for _, name := range []string{"UTC", "Europe/Berlin", "America/New_York", "Africa/Cairo", "Australia/Lord_Howe", "Asia/Kathmandu"} {
+		zone, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range []string{"30 2 * * *", "30 1 * * *", "0 0 * * *", "15 0 * * *", "*/30 * * * *", "0 * * * *", "0 */6 * * *"} {
+			job := cronJob("c", spec)
+			job.Periodic.TimeZone = name
+			for _, day := range days {
+				from, err := time.Parse("2006-01-02", day)
+				if err != nil {
+					t.Fatal(err)
+				}
+				at := from
+				for minute := from.Add(time.Minute); minute.Before(from.Add(60 * time.Hour)); minute = minute.Add(time.Minute) {
+					if !matches(spec, minute.In(zone)) {
+						continue
+					}
+					next, ok := Next(job, at)
+					if !ok || !next.Equal(minute) {
+						t.Errorf("%s in %s after %v: %v %v, want %v", spec, name, at.In(zone), next, ok, minute.In(zone))
+					}
+					at = minute
+				}
+			}
+		}
+	}
+}
+
+// cluster is a region whose leaders come and go; what they commit may be lost
+// with them, before or after it counts.
+type cluster struct {
+	*world
+	rng   *rand.Rand
+	dying bool // guarded by mu
+	count map[int64]int
+}
+
+var errNoLeader = errors.New("no leader")
+
+// commit runs a command; near the end of a term its answer may be lost.
+func (c *cluster) commit(verb func(*state.Txn) error) error {
+	c.mu.Lock()
+	dying, lost := c.dying, c.rng.IntN(2) == 0
+	c.mu.Unlock()
+	if dying && lost {
+		return errNoLeader
+	}
+	c.write(verb)
+	if dying {
+		return errNoLeader
+	}
+	return nil
+}
+
+// term runs one leader for a while; its last moments lose answers.
+func (c *cluster) term(d time.Duration) {
+	l := New(Config{Store: c.store, Logger: hclog.NewNullLogger(),
+		Launch: func(_ context.Context, parent *structs.Job, at time.Time) error {
+			id := fmt.Sprintf("%s/periodic-%d", parent.ID, at.Unix())
+			if c.store.Snapshot().Job("default", id) != nil {
+				return nil
+			}
+			return c.commit(func(t *state.Txn) error {
+				child := *parent
+				child.ID, child.ParentID, child.Periodic = id, parent.ID, nil
+				c.count[at.Unix()]++
+				_, err := t.RegisterJob(&state.JobRegister{Job: &child})
+				return err
+			})
+		},
+		Record: func(_ context.Context, launch *state.PeriodicLaunch) error {
+			return c.commit(func(t *state.Txn) error { return t.RecordPeriodicLaunch(launch) })
+		}})
+	ctx, cancel := context.WithCancel(c.t.Context())
+	var group sync.WaitGroup
+	group.Add(1)
+	go func() { defer group.Done(); _ = l.Run(ctx) }()
+	time.Sleep(d)
+	c.setDying(true)
+	time.Sleep(time.Duration(c.rng.IntN(3000)) * time.Millisecond)
+	cancel()
+	group.Wait()
+	c.setDying(false)
+}
+
+func (c *cluster) setDying(dying bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dying = dying
+}
+
+// TestExactlyOnce_B40_B46 changes leaders around the ticks of a job, losing
+// commands and answers: no second is launched twice, no tick that had a
+// leader is left out, and what was missed is made up for by one launch at
+// most.
+func TestExactlyOnce_B40_B46(t *testing.T) {
+	for seed := range uint64(60) {
+		synctest.Test(t, func(t *testing.T) {
+			c := &cluster{world: &world{t: t, store: state.New(state.Options{AllocKey: [16]byte{1}})}, rng: rand.New(rand.NewPCG(seed, 1)), count: map[int64]int{}}
+			c.register(cronJob("cron", "* * * * *"))
+			began := time.Now()
+			var covered [][2]time.Time
+			for range 8 {
+				from := time.Now()
+				c.term(time.Duration(30+c.rng.IntN(150)) * time.Second)
+				covered = append(covered, [2]time.Time{from, time.Now()})
+				time.Sleep(time.Duration(c.rng.IntN(150)) * time.Second)
+			}
+			c.term(5 * time.Second) // makes up for the end
+			late := 0
+			for second, n := range c.count {
+				if n != 1 {
+					t.Errorf("seed %d: second %d was launched %d times", seed, second, n)
+				}
+				if second%60 != 0 {
+					late++
+				}
+			}
+			if late > len(covered)+1 {
+				t.Errorf("seed %d: %d launches made up for missed ticks in %d terms", seed, late, len(covered)+1)
+			}
+			// A tick well inside a term was launched on time.
+			for tick := began.Truncate(time.Minute).Add(time.Minute); tick.Before(time.Now()); tick = tick.Add(time.Minute) {
+				for _, term := range covered {
+					if tick.After(term[0].Add(2*time.Second)) && tick.Before(term[1].Add(-4*time.Second)) && c.count[tick.Unix()] != 1 {
+						t.Errorf("seed %d: the tick %v within %v was launched %d times", seed, tick, term, c.count[tick.Unix()])
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestMissedTicks_B46: no, one or many ticks without a leader are at most one
+// launch.
+func TestMissedTicks_B46(t *testing.T) {
+	for missed, want := range map[int]string{0: "[cron 00:01]", 1: "[cron 00:01 cron 00:02]", 100: "[cron 00:01 cron 01:41]"} {
+		synctest.Test(t, func(t *testing.T) {
+			w := &world{t: t, store: state.New(state.Options{AllocKey: [16]byte{1}})}
+			w.register(cronJob("cron", "* * * * *"))
+			w.lead(func() { time.Sleep(61 * time.Second) })
+			time.Sleep(time.Duration(missed) * time.Minute)
+			w.lead(func() { time.Sleep(time.Second) })
+			if got := fmt.Sprint(w.launched); got != want {
+				t.Errorf("%d missed: %s, want %s", missed, got, want)
+			}
+		})
+	}
+}
+
+// BenchmarkTick is 10,000 jobs that are due at once.
+func BenchmarkTick(b *testing.B) {
+	const jobs = 10_000
+	store := state.New(state.Options{AllocKey: [16]byte{1}})
+	var mu sync.Mutex
+	index := uint64(0)
+	write := func(verb func(*state.Txn) error) error {
+		mu.Lock()
+		defer mu.Unlock()
+		index++
+		txn := store.Begin(index)
+		defer txn.Commit()
+		return verb(txn)
+	}
+	for i := range jobs {
+		job := cronJob(fmt.Sprintf("cron-%d", i), "* * * * *")
+		if err := write(func(t *state.Txn) error { _, err := t.RegisterJob(&state.JobRegister{Job: job}); return err }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	l := New(Config{Store: store, Logger: hclog.NewNullLogger(),
+		Launch: func(_ context.Context, parent *structs.Job, at time.Time) error {
+			child := *parent
+			child.ID, child.ParentID, child.Periodic = fmt.Sprintf("%s/periodic-%d", parent.ID, at.Unix()), parent.ID, nil
+			return write(func(t *state.Txn) error { _, err := t.RegisterJob(&state.JobRegister{Job: &child}); return err })
+		},
+		Record: func(_ context.Context, launch *state.PeriodicLaunch) error {
+			return write(func(t *state.Txn) error { return t.RecordPeriodicLaunch(launch) })
+		}})
+	l.due = map[state.JobKey]*deadline{}
+	now := time.Now()
+	l.scan(now, true)
+	for b.Loop() {
+		now = now.Add(time.Minute)
+		l.fire(b.Context(), now)
+	}
+}
