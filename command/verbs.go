@@ -44,6 +44,7 @@ func verbs() []*verb {
 		jobActionVerb(),
 		jobAllocsVerb(),
 		jobDeploymentsVerb(),
+		jobDispatchVerb(),
 		jobEvalVerb(),
 		jobHistoryVerb(),
 		jobInitVerb(),

@@ -42,6 +42,12 @@ func (s *Server) DispatchJob(ctx context.Context, ns, idempotencyToken string, r
 	if err := checkDispatch(parent.ParameterizedJob, req); err != nil {
 		return nil, err
 	}
+	if idempotencyToken != "" {
+		// Two calls with one token must not both find that there is no child.
+		s.dispatchMu.Lock()
+		defer s.dispatchMu.Unlock()
+		snap = s.store.Snapshot()
+	}
 	if known := dispatched(snap, parent, idempotencyToken); known != nil {
 		return &api.JobDispatchResponse{DispatchedJobID: known.ID, JobCreateIndex: known.CreateIndex, ResponseMeta: api.ResponseMeta{Index: known.CreateIndex}}, nil
 	}
@@ -158,9 +164,15 @@ func (s *Server) launch(ctx context.Context, parent *structs.Job, at time.Time) 
 	if known := s.store.Snapshot().Job(child.Namespace, child.ID); known != nil {
 		return &api.JobRegisterResponse{JobModifyIndex: known.JobModifyIndex, ResponseMeta: api.ResponseMeta{Index: known.CreateIndex}}, nil
 	}
-	cmd := &state.JobRegister{Job: child, Now: now}
+	// Whoever registers the second first launches it; a command of an earlier
+	// leader may be committed after the look above.
+	cmd := &state.JobRegister{Job: child, Now: now, EnforceIndex: true}
 	if child.ParameterizedJob == nil {
 		cmd.Eval = newEval(child, structs.EvalTriggerPeriodicJob, now)
 	}
-	return s.registered(ctx, cmd, nil)
+	out, err := s.registered(ctx, cmd, nil)
+	if known := s.store.Snapshot().Job(child.Namespace, child.ID); err != nil && known != nil {
+		return &api.JobRegisterResponse{JobModifyIndex: known.JobModifyIndex, ResponseMeta: api.ResponseMeta{Index: known.CreateIndex}}, nil
+	}
+	return out, err
 }

@@ -4,10 +4,9 @@ import (
 	"context"
 	"time"
 
-	"github.com/hashicorp/cronexpr"
-
 	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
+	"github.com/nomadlite/nomadlite/nomadlite/periodic"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/nomadlite/worker"
 	"github.com/nomadlite/nomadlite/structs"
@@ -42,7 +41,7 @@ func (s *Server) PlanJob(ctx context.Context, req *api.JobPlanRequest) (*api.Job
 	}
 	now := time.Now()
 	if isParent(job) {
-		out.NextPeriodicLaunch = nextLaunch(job, now)
+		out.NextPeriodicLaunch, _ = periodic.Next(job, now)
 	} else if err := dryRun(snap, job, now, out); err != nil {
 		return nil, err
 	}
@@ -64,28 +63,6 @@ func dryRun(snap *state.Snapshot, job *structs.Job, now time.Time, out *api.JobP
 	eval := *result.Plan.Eval
 	out.CreatedEvals = append([]*structs.Evaluation{&eval}, result.Plan.NewEvals...)
 	return nil
-}
-
-// nextLaunch is when a periodic job starts next, the zero time for never.
-func nextLaunch(job *structs.Job, now time.Time) time.Time {
-	if job.Periodic == nil || job.Periodic.Enabled != nil && !*job.Periodic.Enabled {
-		return time.Time{}
-	}
-	zone, err := time.LoadLocation(job.Periodic.TimeZone)
-	if err != nil {
-		return time.Time{}
-	}
-	next := time.Time{}
-	for _, spec := range job.Periodic.All() {
-		cron, err := cronexpr.Parse(spec)
-		if err != nil {
-			continue
-		}
-		if at := cron.Next(now.In(zone)); !at.IsZero() && (next.IsZero() || at.Before(next)) {
-			next = at
-		}
-	}
-	return next
 }
 
 // StopJob stops a job, or removes it with Purge. Stopping what does not exist

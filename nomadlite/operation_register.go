@@ -3,10 +3,12 @@ package nomadlite
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
+	"github.com/nomadlite/nomadlite/nomadlite/periodic"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -38,7 +40,22 @@ func (s *Server) CheckJob(job *structs.Job) (warnings []string, err error) {
 	if err := fsm.CheckWhole(job); err != nil {
 		return nil, err
 	}
-	return job.Validate(Checks(s.cfg.JobMaxPriority, s.cfg.JobMaxCount))
+	warnings, err = job.Validate(Checks(s.cfg.JobMaxPriority, s.cfg.JobMaxCount))
+	return append(warnings, hasty(job, time.Now())...), err
+}
+
+// hasty warns of a cron expression that fires more often than once a minute:
+// mostly one of seven fields where six were meant.
+func hasty(job *structs.Job, now time.Time) []string {
+	first, ok := periodic.Next(job, now)
+	if !ok {
+		return nil
+	}
+	if second, ok := periodic.Next(job, first); ok && second.Sub(first) < time.Minute {
+		return []string{fmt.Sprintf("periodic: %q fires more than 60 times an hour: at %s and again at %s; expressions of seven fields begin with seconds",
+			strings.Join(job.Periodic.All(), ", "), first.Format(time.TimeOnly), second.Format(time.TimeOnly))}
+	}
+	return nil
 }
 
 // warnMemory warns of memory_max where nodes will not honor it.

@@ -197,6 +197,58 @@ func TestPeriodicForce(t *testing.T) {
 	}
 }
 
+// TestCronThatNeverFires_B43_B44: a cron without a future, or a broken one, is
+// refused in one sentence; one that was hardly meant so is warned of.
+func TestCronThatNeverFires_B43_B44(t *testing.T) {
+	s, _ := startServer(t, "")
+	put := func(spec string) (*api.JobRegisterResponse, error) {
+		job := testJob("cron", "batch")
+		job.Periodic = &structs.PeriodicConfig{Enabled: structs.Ptr(true), Specs: []string{spec}, SpecType: "cron"}
+		out, _, err := s.client.Jobs().Register(s.context(), &api.JobRegisterRequest{Job: job}, nil)
+		return out, err
+	}
+	_, err := put("0 0 31 2 *")
+	fails(t, "no such date", err, `500 (1 error occurred:`+"\n\t"+`* Invalid cron spec "0 0 31 2 *": it never comes true: no such date exists, or all of them are past`+"\n\n"+`)`)
+	if _, err := put("a b c"); err == nil || !strings.Contains(err.Error(), `Invalid cron spec "a b c"`) {
+		t.Errorf("broken: %v", err)
+	}
+	out, err := put("* * */4 * * * *")
+	if err != nil || !strings.Contains(out.Warnings, "fires more than 60 times an hour") {
+		t.Errorf("%+v %v", out, err)
+	}
+	if out, err = put("0 */4 * * *"); err != nil || strings.Contains(out.Warnings, "fires more") {
+		t.Errorf("%+v %v", out, err)
+	}
+}
+
+// TestDispatchOnceAtATime: calls with one token at the same time make one
+// child.
+func TestDispatchOnceAtATime(t *testing.T) {
+	s, _ := startServer(t, "")
+	parent := testJob("p", "batch")
+	parent.ParameterizedJob = &structs.ParameterizedJobConfig{Payload: "optional"}
+	s.register(parent)
+	ids := make(chan string, 8)
+	for range cap(ids) {
+		go func() {
+			out, err := s.DispatchJob(s.context(), "default", "token", &api.JobDispatchRequest{JobID: "p"})
+			if err != nil {
+				t.Error(err)
+				ids <- ""
+				return
+			}
+			ids <- out.DispatchedJobID
+		}()
+	}
+	seen := map[string]bool{}
+	for range cap(ids) {
+		seen[<-ids] = true
+	}
+	if len(seen) != 1 {
+		t.Errorf("one token made %v", seen)
+	}
+}
+
 func TestPlan(t *testing.T) {
 	s, _ := startServer(t, "")
 	ctx, jobs := s.context(), s.client.Jobs()

@@ -43,6 +43,8 @@ type Server struct {
 	// events are the newest changes, nil when they are off.
 	events *events.Ring
 	keys   *keyring.Ring
+	// dispatchMu makes dispatches with an idempotency token one after the other.
+	dispatchMu sync.Mutex
 	// rootKeyMu makes the first root key one.
 	rootKeyMu sync.Mutex
 
