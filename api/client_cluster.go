@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/http"
 	"strconv"
 
 	"github.com/nomadlite/nomadlite/structs"
@@ -69,6 +70,13 @@ func (e Evaluations) Get(ctx context.Context, id string, q *QueryOptions) (*stru
 // Allocations lists the allocations that an evaluation made or changed.
 func (e Evaluations) Allocations(ctx context.Context, id string, q *QueryOptions) ([]*structs.AllocListStub, *QueryMeta, error) {
 	return get[[]*structs.AllocListStub](ctx, e.c, "/v1/evaluation/"+Escape(id)+"/allocations", q)
+}
+
+// Delete removes evaluations; the broker must be paused.
+func (e Evaluations) Delete(ctx context.Context, req *EvalDeleteRequest, w *WriteOptions) (*EvalDeleteResponse, *WriteMeta, error) {
+	out := &EvalDeleteResponse{}
+	meta, err := e.c.write(ctx, http.MethodDelete, "/v1/evaluations", req, out, w)
+	return out, meta, err
 }
 
 // Count counts evaluations.

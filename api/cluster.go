@@ -47,6 +47,15 @@ type EvalDeleteRequest struct {
 	WriteRequest
 }
 
+// MaxEvalDeletes is how many ids an EvalDeleteRequest may hold.
+const MaxEvalDeletes = 7281
+
+// EvalDeleteResponse says how many evaluations were deleted.
+type EvalDeleteResponse struct {
+	Count int
+	ResponseMeta
+}
+
 // EvalCountResponse counts evaluations.
 type EvalCountResponse struct {
 	Count int

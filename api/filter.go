@@ -52,6 +52,15 @@ func (f *filter) keep(item any) (bool, error) {
 	return ok, nil
 }
 
+// Matcher compiles a filter expression that came in a body.
+func Matcher(text string) (func(item any) (bool, error), error) {
+	f, err := newFilter(text)
+	if err != nil {
+		return nil, err
+	}
+	return f.keep, nil
+}
+
 func checkFilter(text string) error {
 	if len(text) > maxFilter {
 		return structs.Errorf(structs.Invalid, "failed to create result paginator: filter expression is longer than %d bytes", maxFilter)

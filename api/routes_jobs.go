@@ -71,6 +71,7 @@ func allocRoutes() []Route {
 func evalRoutes() []Route {
 	return []Route{
 		list("eval.list", "/v1/evaluations", capReadJob, ListCreated, "List evaluations; job and status are filters of their own."),
+		write("eval.delete", "/v1/evaluations", "", "Remove evaluations by id or filter, while the broker is paused.").methods("DELETE").management(),
 		list("eval.count", "/v1/evaluations/count", capReadJob, ListCreated, "Count evaluations."),
 		read("eval.read", "/v1/evaluation/:id", capReadJob, "Read an evaluation; related=true adds its relatives.").ofObject(),
 		read("eval.allocations", "/v1/evaluation/:id/allocations", capReadJob, "List the allocations of an evaluation.").ofObject(),

@@ -33,7 +33,6 @@ GET          /v1/client/identity                       node:read             501
 PUT,POST     /v1/client/identity/renew                 node:write            501 cannot renew node identity: it is not in this build
 GET          /v1/scaling/policies                      ns:list-scaling-policies 200 []
 GET          /v1/scaling/policy/:id                    ns:read-scaling-policy 404 policy not found
-DELETE       /v1/evaluations                           management            501 cannot delete evaluations: it is not in this build
 GET          /v1/agent/schedulers                      agent:read            501 cannot list schedulers: it is not in this build
 GET,PUT,POST /v1/agent/schedulers/config               agent:read            501 cannot configure schedulers: it is not in this build
 GET          /v1/agent/host                            agent:read            501 cannot describe the host: it is not in this build

@@ -31,6 +31,7 @@ type jobWriter interface {
 
 // jobStarter makes evaluations and children of jobs, and stops allocations.
 type jobStarter interface {
+	DeleteEvals(ctx context.Context, ids []string) (*api.EvalDeleteResponse, error)
 	EvaluateJob(ctx context.Context, ns, id string, forceReschedule bool) (*api.JobRegisterResponse, error)
 	ForcePeriodic(ctx context.Context, ns, id string) (*api.PeriodicForceResponse, error)
 	DispatchJob(ctx context.Context, ns, idempotencyToken string, req *api.JobDispatchRequest) (*api.JobDispatchResponse, error)
@@ -137,7 +138,7 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"job.revert": e.revertJob, "job.stable": e.stableJob, "job.tag": e.tagJob, "job.untag": e.untagJob, "job.scale": e.scaleJob,
 
 		"alloc.list": e.listAllocs, "alloc.read": e.readAlloc, "alloc.stop": e.stopAlloc,
-		"eval.list": e.listEvals, "eval.count": e.countEvals, "eval.read": e.readEval, "eval.allocations": e.evalAllocs,
+		"eval.list": e.listEvals, "eval.count": e.countEvals, "eval.delete": e.deleteEvals, "eval.read": e.readEval, "eval.allocations": e.evalAllocs,
 		"deployment.list": e.listDeployments, "deployment.read": e.readDeployment, "deployment.allocations": e.deploymentAllocs,
 		"deployment.fail": e.failDeployment, "deployment.pause": e.pauseDeployment, "deployment.promote": e.promoteDeployment,
 		"deployment.unblock": e.unblockDeployment, "deployment.allocHealth": e.setAllocHealth,

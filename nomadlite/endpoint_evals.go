@@ -69,6 +69,44 @@ func (e *endpoints) countEvals(ctx context.Context, r *api.Request) (*api.Respon
 	}})
 }
 
+// deleteEvals removes the evaluations that a body names or describes.
+func (e *endpoints) deleteEvals(ctx context.Context, r *api.Request) (*api.Response, error) {
+	req := &api.EvalDeleteRequest{}
+	if err := r.Decode(req); err != nil {
+		return nil, err
+	}
+	switch n := len(req.EvalIDs); {
+	case (n > 0) == (req.Filter != ""):
+		return nil, structs.Errorf(structs.Invalid, "evals must be deleted by either ID or filter")
+	case n > api.MaxEvalDeletes:
+		return nil, structs.Errorf(structs.Invalid, "request includes %d evaluation IDs, must be %d or fewer", n, api.MaxEvalDeletes)
+	}
+	ids := req.EvalIDs
+	if req.Filter != "" {
+		matches, err := api.Matcher(req.Filter)
+		if err != nil {
+			return nil, err
+		}
+		if err := e.ops.ReadBarrier(ctx); err != nil {
+			return nil, err
+		}
+		for eval := range e.store.Snapshot().Evals() {
+			ok, err := matches(eval)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				ids = append(ids, eval.ID)
+			}
+		}
+	}
+	out, err := e.ops.DeleteEvals(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	return written(out, out.Index, nil)
+}
+
 func (e *endpoints) readEval(ctx context.Context, r *api.Request) (*api.Response, error) {
 	related, err := r.Bool("related", false)
 	if err != nil {

@@ -2,6 +2,7 @@ package nomadlite
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/nomadlite/nomadlite/api"
@@ -122,6 +123,33 @@ func nodeEval(job *structs.Job, node *structs.Node, now time.Time) *structs.Eval
 	e := newEval(job, structs.EvalTriggerNodeUpdate, now.UnixNano())
 	e.NodeID, e.NodeModifyIndex = node.ID, node.ModifyIndex
 	return e
+}
+
+// DeleteEvals removes evaluations in bounded commands, while the broker is
+// paused: nobody may be working on one.
+func (s *Server) DeleteEvals(ctx context.Context, ids []string) (*api.EvalDeleteResponse, error) {
+	if err := s.awaitLeader(ctx); err != nil {
+		return nil, err
+	}
+	if !s.store.Snapshot().SchedulerConfig().PauseEvalBroker {
+		return nil, structs.Errorf(structs.Rejected, "eval broker is enabled; eval broker must be paused to delete evals")
+	}
+	out := &api.EvalDeleteResponse{}
+	for batch := range slices.Chunk(ids, maxEvals) {
+		snap := s.store.Snapshot()
+		known := 0
+		for _, id := range batch {
+			if snap.Eval(id) != nil {
+				known++
+			}
+		}
+		_, index, err := s.apply(ctx, fsm.EvalDelete, &state.EvalDelete{IDs: batch})
+		if err != nil {
+			return nil, err
+		}
+		out.Count, out.Index = out.Count+known, index
+	}
+	return out, nil
 }
 
 // SetSchedulerConfig replaces the scheduler configuration, with cas only when
