@@ -41,6 +41,9 @@ type NodeRegisterResponse struct {
 	Index        uint64
 	// Servers are the "host:port" addresses of the internal port.
 	Servers []string
+	// Services is how many services the servers know of the node. A node that
+	// registered another number tells them all again.
+	Services int
 }
 
 // NodeAllocsRequest asks for the allocations of a node that changed after an

@@ -11,7 +11,7 @@ import (
 // Routes returns the route table, sorted by path and verb. Each call returns a
 // table of its own.
 func Routes() []Route {
-	rows := slices.Concat(jobRoutes(), allocRoutes(), evalRoutes(), fsRoutes(), nodeRoutes(), agentRoutes(), eventRoutes(), variableRoutes(), volumeRoutes(), internalRoutes(), unbuiltRoutes())
+	rows := slices.Concat(jobRoutes(), allocRoutes(), evalRoutes(), fsRoutes(), nodeRoutes(), agentRoutes(), eventRoutes(), variableRoutes(), volumeRoutes(), serviceRoutes(), internalRoutes(), unbuiltRoutes())
 	slices.SortStableFunc(rows, func(a, b Route) int {
 		if c := strings.Compare(a.Path, b.Path); c != 0 {
 			return c
@@ -79,6 +79,7 @@ func (r Route) limit(n int64) Route       { r.BodyLimit = n; return r }
 func (r Route) as(a Answer) Route         { r.Answer = a; return r }
 func (r Route) fromBody() Route           { r.Namespace = NamespaceBody; return r }
 func (r Route) ofObject() Route           { r.Namespace = NamespaceObject; return r }
+func (r Route) inNamespace() Route        { r.Namespace = NamespaceQuery; return r }
 func (r Route) anyNamespace() Route       { r.Namespace = NamespaceAny; return r }
 func (r Route) filtered() Route           { r.Auth = AuthFiltered; return r }
 func (r Route) management() Route         { r.Auth = AuthManagement; return r }
@@ -88,6 +89,7 @@ func (r Route) local() Route              { r.Forward = ForwardLocal; return r }
 func (r Route) server() Route             { r.Forward = ForwardServer; return r }
 func (r Route) reads() Route              { r.Forward, r.Meta = ForwardAny, MetaRead; return r }
 func (r Route) cors() Route               { r.CORS = true; return r }
+func (r Route) open() Route               { r.Auth = AuthNone; return r }
 
 // fixed makes a row from a line of the table of what is not built.
 func fixed(line string) Route {

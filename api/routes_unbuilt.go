@@ -20,12 +20,6 @@ DELETE       /v1/volume/csi/:id/delete                 ns:csi-write-volume   501
 DELETE       /v1/volume/csi/:id/detach                 ns:csi-mount-volume   501 cannot detach volumes: they are not in this build
 GET          /v1/plugins                               plugin:list           200 []
 GET          /v1/plugin/csi/:id                        plugin:read           404 plugin not found
-GET          /v1/services                              ns:read-job           200 []
-GET          /v1/service/:name                         ns:read-job           200 []
-DELETE       /v1/service/:name/:id                     ns:submit-job|delete-service-registration 500 service registration not found
-GET          /v1/allocation/:id/services               ns:read-job           200 []
-GET          /v1/allocation/:id/checks                 ns:read-job           200 null
-GET          /v1/client/allocation/:id/checks          ns:read-job           200 null
 GET          /v1/client/allocation/:id/snapshot        ns:read-job           501 cannot send an allocation's disk: migration is not in this build
 GET,PUT,POST /v1/client/allocation/:id/pause           ns:submit-job|pause-allocation 501 cannot pause tasks: schedules are not in this build
 GET,POST     /v1/client/metadata                       node:read             501 cannot use node metadata: it is not in this build
@@ -55,8 +49,6 @@ GET          /v1/recommendations                       ns:submit-recommendation 
 ANY          /v1/recommendations/apply                 ns:submit-recommendation 501 Nomad Enterprise only endpoint
 ANY          /v1/recommendation                        ns:submit-recommendation 501 Nomad Enterprise only endpoint
 ANY          /v1/recommendation/:id                    ns:submit-recommendation 501 Nomad Enterprise only endpoint
-GET          /.well-known/jwks.json                    none                  200 {"keys":[]}
-GET          /.well-known/openid-configuration         none                  404 OIDC Discovery endpoint disabled
 `
 
 func unbuiltRoutes() []Route {

@@ -76,6 +76,12 @@ type Config struct {
 	// DisableEvents switches the stream off.
 	EventBufferSize int
 	DisableEvents   bool
+	// ServiceProvider is that of services that name none: "" is the contract's,
+	// consul.
+	ServiceProvider string
+	// OIDCIssuer is the URL under which others find the keys of identities; ""
+	// turns discovery off.
+	OIDCIssuer string
 
 	// ParseJob reads a job file for the parse route, without access to files.
 	// Nil makes the route answer 501.

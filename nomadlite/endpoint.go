@@ -101,6 +101,8 @@ type operations interface {
 	variableWriter
 	snapshotter
 	volumeWriter
+	serviceWriter
+	identityReader
 }
 
 // endpointDeps wires the endpoints.
@@ -110,6 +112,8 @@ type endpointDeps struct {
 	// ParseJob reads a job file without access to the file system; nil answers
 	// 501.
 	ParseJob func(hcl, vars string, canonicalize bool) (*structs.Job, error)
+	// Issuer is the URL of OIDC discovery, "" for none.
+	Issuer string
 	// Events are the newest changes; nil answers 501.
 	Events *events.Ring
 }
@@ -119,11 +123,13 @@ type endpoints struct {
 	events *events.Ring
 	ops    operations
 	parse  func(hcl, vars string, canonicalize bool) (*structs.Job, error)
+	// issuer is endpointDeps.Issuer.
+	issuer string
 }
 
 // bindEndpoints binds every row that servers answer.
 func bindEndpoints(mux *api.Mux, d endpointDeps) {
-	e := &endpoints{store: d.Store, events: d.Events, ops: d.Ops, parse: d.ParseJob}
+	e := &endpoints{store: d.Store, events: d.Events, ops: d.Ops, parse: d.ParseJob, issuer: d.Issuer}
 	for name, h := range map[string]api.Handler{
 		"job.list": e.listJobs, "job.statuses": e.jobStatuses, "job.read": e.readJob,
 		"job.allocations": e.jobAllocs, "job.evaluations": e.jobEvals,
@@ -158,6 +164,8 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"volume.list": e.listVolumes, "volume.read": e.readVolume, "volume.create": e.createVolume,
 		"volume.register": e.registerVolume, "volume.delete": e.deleteVolume,
 		"event.stream":  e.streamEvents,
+		"service.list": e.listServices, "service.read": e.readService, "service.delete": e.deleteService, "alloc.services": e.allocServices,
+		"identity.keys": e.keySet, "identity.discovery": e.discovery,
 		"search.prefix": e.searchPrefix, "search.fuzzy": e.searchFuzzy,
 		"status.leader": e.leader, "status.peers": e.peers, "region.list": e.regions,
 		"operator.raftConfiguration": e.raftConfiguration, "operator.snapshot": e.saveSnapshot, "operator.restoreSnapshot": e.restoreSnapshot, "operator.raftRemovePeer": e.raftRemovePeer, "operator.raftTransfer": e.raftTransfer,

@@ -284,10 +284,6 @@ func (e *endpoints) jobSubmission(ctx context.Context, r *api.Request) (*api.Res
 	return resp, err
 }
 
-func (e *endpoints) jobServices(ctx context.Context, r *api.Request) (*api.Response, error) {
-	return e.jobView(ctx, r, func(*state.Snapshot, *structs.Job) (*api.Response, error) { return body([]any{}) })
-}
-
 func (e *endpoints) jobActions(ctx context.Context, r *api.Request) (*api.Response, error) {
 	resp, err := e.jobView(ctx, r, func(_ *state.Snapshot, job *structs.Job) (*api.Response, error) {
 		out := []*api.JobAction{}

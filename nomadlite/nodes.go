@@ -85,7 +85,8 @@ func (s *Server) node(snap *state.Snapshot, id, secret string) (*structs.Node, e
 
 // heard resets the time to live of a node.
 func (s *Server) heard(id string, index uint64) *api.NodeRegisterResponse {
-	return &api.NodeRegisterResponse{HeartbeatTTL: s.loops.heartbeat.Beat(id), Index: index, Servers: s.serverAddrs()}
+	return &api.NodeRegisterResponse{HeartbeatTTL: s.loops.heartbeat.Beat(id), Index: index, Servers: s.serverAddrs(),
+		Services: s.store.Snapshot().ServicesByNode(id)}
 }
 
 // Heartbeat keeps a node alive. One that was taken for lost is ready again.

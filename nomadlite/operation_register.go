@@ -35,6 +35,7 @@ func (s *Server) CheckJob(job *structs.Job) (warnings []string, err error) {
 	if job.Priority == 0 {
 		job.Priority = s.cfg.JobDefaultPriority
 	}
+	job.DefaultProvider(s.cfg.ServiceProvider)
 	job.Canonicalize()
 	job.ImplyConstraints()
 	if err := fsm.CheckWhole(job); err != nil {

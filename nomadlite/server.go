@@ -118,7 +118,7 @@ func (s *Server) ClusterID() string { return s.store.Snapshot().ClusterID() }
 
 // Bind binds the rows that servers answer.
 func (s *Server) Bind(mux *api.Mux) {
-	bindEndpoints(mux, endpointDeps{Store: s.store, Ops: s, ParseJob: s.cfg.ParseJob, Events: s.events})
+	bindEndpoints(mux, endpointDeps{Store: s.store, Ops: s, ParseJob: s.cfg.ParseJob, Issuer: s.cfg.OIDCIssuer, Events: s.events})
 	s.bindInternal(mux)
 	s.internal = mux.Internal()
 }

@@ -292,6 +292,19 @@ func (t *Template) canonicalize() {
 	}
 }
 
+// DefaultProvider gives services that name no provider the given one; "" leaves
+// them to Canonicalize.
+func (j *Job) DefaultProvider(provider string) {
+	for _, g := range j.TaskGroups {
+		if g == nil {
+			continue
+		}
+		for _, s := range g.AllServices() {
+			setDefault(&s.Provider, provider)
+		}
+	}
+}
+
 // serviceNames expands the server-side names in a service's name.
 func serviceNames(j *Job, g *TaskGroup, t *Task) *strings.Replacer {
 	task, base := "", j.Name+"-"+g.Name

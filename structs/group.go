@@ -54,9 +54,19 @@ type ScalingPolicy struct {
 
 // AllServices lists the services of the group and of its tasks.
 func (g *TaskGroup) AllServices() []*Service {
-	out := append([]*Service(nil), g.Services...)
+	var out []*Service
+	lists := [][]*Service{g.Services}
 	for _, t := range g.Tasks {
-		out = append(out, t.Services...)
+		if t != nil {
+			lists = append(lists, t.Services)
+		}
+	}
+	for _, list := range lists {
+		for _, s := range list {
+			if s != nil {
+				out = append(out, s)
+			}
+		}
 	}
 	return out
 }

@@ -127,11 +127,7 @@ func (c *CheckRestart) validate(p *problems) {
 // validate checks one check of service s.
 func (c *ServiceCheck) validate(p *problems, s *Service, g *TaskGroup, t *Task) {
 	nomad := s.Provider == ServiceProviderNomad
-	if nomad {
-		p.oneOf("invalid check type for a service with provider nomad:", c.Type, "http", "tcp")
-	} else {
-		p.oneOf("invalid check type", strings.ToLower(c.Type), "http", "tcp", "grpc", "script")
-	}
+	p.oneOf("invalid check type", strings.ToLower(c.Type), "http", "tcp", "grpc", "script")
 	c.validateType(p, s, g, t)
 	if c.Interval < time.Second {
 		p.add("interval (%v) can not be lower than 1s", c.Interval)

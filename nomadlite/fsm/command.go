@@ -45,6 +45,8 @@ const (
 	HostVolumeUpsert      Type = 70 // state.HostVolumeUpsert
 	HostVolumeDelete      Type = 71 // state.HostVolumeDelete
 	AllocUpdates          Type = 80 // state.AllocUpdates
+	ServicesUpdate        Type = 75 // state.ServicesUpdate
+	ServiceDelete         Type = 76 // state.ServiceDelete
 )
 
 // command is a row of the table of appliers.
@@ -91,6 +93,8 @@ var commands = map[Type]command{
 	VariableDelete:        result("VariableDelete", (*state.Txn).DeleteVariable),
 	HostVolumeUpsert:      done("HostVolumeUpsert", (*state.Txn).UpsertHostVolume),
 	HostVolumeDelete:      done("HostVolumeDelete", (*state.Txn).DeleteHostVolume),
+	ServicesUpdate:        done("ServicesUpdate", (*state.Txn).UpdateServices),
+	ServiceDelete:         done("ServiceDelete", (*state.Txn).DeleteService),
 }
 
 // result makes a row from a verb that answers something.

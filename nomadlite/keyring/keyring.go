@@ -1,4 +1,4 @@
-// Package keyring encrypts variables. A root key is 32 random bytes; every use
+// Package keyring encrypts variables and signs identities. A root key is 32 random bytes; every use
 // has a key of its own, derived from it. Root keys travel through Raft and
 // snapshots wrapped by the key encryption key (KEK), a file beside the server's
 // state that never enters either: who has a snapshot alone reads nothing.
@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
@@ -191,6 +192,7 @@ func (r *Ring) Key(w *Wrapped) (*Key, error) {
 type Key struct {
 	id   string
 	seal []byte // of variables
+	sign ed25519.PrivateKey
 }
 
 func newKey(id string, secret []byte) (*Key, error) {
@@ -198,7 +200,11 @@ func newKey(id string, secret []byte) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Key{id: id, seal: seal}, nil
+	seed, err := hkdf.Key(sha256.New, secret, nil, "nomadlite identities", ed25519.SeedSize)
+	if err != nil {
+		return nil, err
+	}
+	return &Key{id: id, seal: seal, sign: ed25519.NewKeyFromSeed(seed)}, nil
 }
 
 // ID is the root key's id.

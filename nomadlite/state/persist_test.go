@@ -47,6 +47,8 @@ func rich(t testing.TB) *world {
 		started := until
 		w.report(1, &structs.AllocUpdate{AllocID: r.AllocIDs[0][0], Revision: 3, ClientStatus: structs.AllocClientStatusRunning, DeploymentHealthy: structs.Ptr(true), DeploymentTime: w.now,
 			TaskStates: map[string]*structs.TaskState{"main": {State: structs.TaskStateRunning, StartedAt: &started, Events: []*structs.TaskEvent{{Type: "Started", Time: 5, Details: map[string]string{"pid": "1"}}}}}})
+		must(w, (*Txn).UpdateServices, &ServicesUpdate{NodeID: nodeID(1), Set: []*structs.ServiceRegistration{{ID: "s-" + id, ServiceName: "web", Namespace: "default",
+			JobID: id, AllocID: r.AllocIDs[0][0], Tags: []string{"a"}, Address: "10.0.0.1", Port: 8080, Health: structs.ServiceHealthy}}})
 		w.report(2, &structs.AllocUpdate{AllocID: r.AllocIDs[0][2], Revision: 1, ClientStatus: structs.AllocClientStatusFailed})
 		must(w, (*Txn).Collect, &Collect{Allocs: []string{r.AllocIDs[0][2]}})
 	}

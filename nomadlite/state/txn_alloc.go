@@ -102,6 +102,9 @@ func (t *Txn) updateRow(r alloctable.Row, u *structs.AllocUpdate, now int64) {
 	if client, ok := alloctable.ClientOf(u.ClientStatus); ok && !r.ClientTerminal() {
 		r.Client = client
 		x.ClientDescription = u.ClientDescription
+		if r.ClientTerminal() {
+			t.dropServices("alloc", u.AllocID)
+		}
 	}
 	if u.NetworkStatus != nil {
 		x.Network = u.NetworkStatus
@@ -157,6 +160,7 @@ func (t *Txn) Collect(c *Collect) error {
 			continue
 		}
 		numbers = append(numbers, r.Number)
+		t.dropServices("alloc", id)
 		t.markRow(&r)
 		t.touchNode(r.Node)
 		b := t.allocs().BatchOf(&r)

@@ -96,6 +96,9 @@ func (t *Txn) UpdateNodeStatus(c *NodeStatus) error {
 	})
 	if err == nil {
 		t.putEvals(c.Evals)
+		if c.Status == structs.NodeStatusDown {
+			t.dropServices("node", c.NodeID)
+		}
 	}
 	return err
 }
@@ -162,6 +165,7 @@ func (t *Txn) DeleteNodes(c *NodeDelete) error {
 
 func (t *Txn) removeNode(id string) {
 	nodes.remove(t, id)
+	t.dropServices("node", id)
 	if num, ok := t.allocs().NodeNum(id); ok {
 		t.touchNode(num)
 	}

@@ -28,6 +28,7 @@ const (
 	TableVariables
 	TableAutopilot
 	TableHostVolumes
+	TableServices
 	tableCount
 )
 
@@ -49,6 +50,7 @@ const (
 	kindVariable
 	kindHostVolume
 	kindNodeVolumes
+	kindService
 	kindCount
 )
 
@@ -97,6 +99,9 @@ func KeyJobDeployments(ns, id string) Key { return Key{kind: kindJobDeployments,
 
 // KeyVariable is one variable.
 func KeyVariable(ns, path string) Key { return Key{kind: kindVariable, a: ns, b: path} }
+
+// KeyService is the instances of one service.
+func KeyService(ns, name string) Key { return Key{kind: kindService, a: ns, b: name} }
 
 // Watcher is woken when one of its keys changed. Wake-ups coalesce: one value
 // in C stands for any number of changes, so the owner reads the state again
