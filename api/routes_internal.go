@@ -13,6 +13,9 @@ const (
 	PathNodeHeartbeat    = "/v1/internal/node/heartbeat"
 	PathNodeAllocs       = "/v1/internal/node/allocs"
 	PathNodeUpdateAllocs = "/v1/internal/node/update"
+	PathNodeServices     = "/v1/internal/node/services"
+	PathNodeLookup       = "/v1/internal/node/lookup"
+	PathNodeSign         = "/v1/internal/node/sign"
 	PathNodeHello        = "/v1/internal/node/hello"
 	PathServerStatus     = "/v1/internal/server/status"
 	PathServerPromise    = "/v1/internal/server/promise"
@@ -33,6 +36,9 @@ func internalRoutes() []Route {
 		internal("node.heartbeat", "node/heartbeat", AuthAgent, "Keep a node alive."),
 		internal("node.syncAllocs", "node/allocs", AuthAgent, "Wait for changes of a node's allocations.").local(),
 		internal("node.updateAllocs", "node/update", AuthAgent, "Report the states of a node's allocations."),
+		internal("node.services", "node/services", AuthAgent, "Tell what a node's allocations offer."),
+		internal("node.lookup", "node/lookup", AuthAgent, "Read data for a task of a node."),
+		internal("node.sign", "node/sign", AuthAgent, "Sign identities of a node's tasks."),
 		internal("client.hello", "node/hello", AuthServer, "Who the node of a connection is.").local(),
 		internal("server.status", "server/status", AuthServer, "What a server is and knows.").local(),
 		internal("server.promise", "server/promise", AuthServer, "Agree to the first set of servers.").local(),

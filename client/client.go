@@ -22,6 +22,7 @@ import (
 	"github.com/nomadlite/nomadlite/client/keeper"
 	"github.com/nomadlite/nomadlite/client/localdb"
 	"github.com/nomadlite/nomadlite/client/network"
+	"github.com/nomadlite/nomadlite/client/service"
 	"github.com/nomadlite/nomadlite/client/volume"
 	"github.com/nomadlite/nomadlite/plugins/base"
 	plugin "github.com/nomadlite/nomadlite/plugins/driver"
@@ -47,6 +48,9 @@ type Client struct {
 	// volumesWanted holds the newest list of the servers.
 	volumesWanted chan []*structs.HostVolume
 	hooks         []alloc.Hook // of every allocation; set once by Run
+	// offers tells the servers of services; services follows them, set by Run.
+	offers   *service.Reporter
+	services *service.Hook
 
 	// nodeChanged asks for a new registration, driverSeen counts first
 	// fingerprints.
@@ -145,6 +149,7 @@ func New(cfg Config) (*Client, error) {
 		beatNow: make(chan struct{}, 1), registered: make(chan struct{}),
 	}
 	c.reports = newReporter(cfg.Servers, c.identity, log)
+	c.offers = service.NewReporter(cfg.Workloads, c.identity, log.Named("services"))
 	return c, nil
 }
 
@@ -176,11 +181,11 @@ func (c *Client) Run(ctx context.Context) error {
 		Specs: c.cfg.Drivers, Keeper: host, Logger: c.log.Named("driver_mgr"), Changed: c.driverChanged,
 		Agent: base.AgentConfig{MinPort: 14000, MaxPort: 14512}, NodeID: c.Node().ID, Event: c.taskEvent,
 	})
-	c.hooks = c.allocHooks()
 	// The node's own loops end first; runners and drivers are still needed to
 	// end the tasks of an ephemeral node.
 	below, stopBelow := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBelow()
+	c.hooks = c.allocHooks(below)
 	var support errgroup.Group
 	support.Go(func() error { return host.Run(below) })
 	support.Go(func() error { return c.drivers.Run(below) })
@@ -190,6 +195,7 @@ func (c *Client) Run(ctx context.Context) error {
 	c.awaitDrivers(ctx)
 	group, loops := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.reports.run(loops) })
+	group.Go(func() error { return c.offers.Run(loops) })
 	group.Go(func() error { return c.keepRegistered(loops) })
 	group.Go(func() error { return c.sync(loops, below) })
 	group.Go(func() error { return c.collect(loops) })
@@ -246,6 +252,7 @@ func (c *Client) endRunners(stopBelow context.CancelFunc) {
 	for _, r := range c.all() {
 		<-r.ended
 	}
+	c.services.Wait()
 }
 
 func (c *Client) all() []*run {

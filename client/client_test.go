@@ -40,18 +40,19 @@ const patience = 20 * time.Second
 
 // servers are the servers as a node sees them, played by the test.
 type servers struct {
-	mu      sync.Mutex // guards what follows
-	index   uint64
-	allocs  map[string]*structs.Allocation
-	node    *structs.Node
-	updates map[string]*structs.AllocUpdate
-	reports int   // calls of UpdateAllocs
-	fail    error // of UpdateAllocs
-	changed chan struct{}
+	mu       sync.Mutex // guards what follows
+	index    uint64
+	allocs   map[string]*structs.Allocation
+	node     *structs.Node
+	updates  map[string]*structs.AllocUpdate
+	reports  int   // calls of UpdateAllocs
+	fail     error // of UpdateAllocs
+	services map[string]*structs.ServiceRegistration
+	changed  chan struct{}
 }
 
 func newServers() *servers {
-	return &servers{index: 1, allocs: map[string]*structs.Allocation{}, updates: map[string]*structs.AllocUpdate{}, changed: make(chan struct{})}
+	return &servers{index: 1, allocs: map[string]*structs.Allocation{}, updates: map[string]*structs.AllocUpdate{}, services: map[string]*structs.ServiceRegistration{}, changed: make(chan struct{})}
 }
 
 // touch wakes whoever waits. The caller holds mu.
@@ -96,6 +97,31 @@ func (s *servers) Allocs(ctx context.Context, req api.NodeAllocsRequest) (*api.N
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// UpdateServices implements api.Workloads.
+func (s *servers) UpdateServices(_ context.Context, req api.NodeServicesRequest) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range req.Set {
+		s.services[r.ID] = r
+	}
+	for _, id := range req.Remove {
+		delete(s.services, id)
+	}
+	s.touch()
+	return nil
+}
+
+// Lookup implements api.Workloads.
+func (s *servers) Lookup(ctx context.Context, req api.WorkloadLookup) (*api.WorkloadData, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// SignIdentities implements api.Workloads.
+func (s *servers) SignIdentities(_ context.Context, req api.IdentityRequest) (*api.IdentityResponse, error) {
+	return &api.IdentityResponse{Tokens: make([]api.SignedIdentity, len(req.Wanted))}, nil
 }
 
 // UpdateAllocs implements api.Servers.
@@ -180,7 +206,7 @@ func startWith(t *testing.T, dir string, s *servers, ephemeral bool, change func
 		t.Fatal(err)
 	}
 	c, err := New(Config{
-		Servers: s, Logger: hclog.NewNullLogger(), StateDir: filepath.Join(dir, "client"), AllocDir: filepath.Join(dir, "alloc"), Binary: self,
+		Servers: s, Workloads: s, Logger: hclog.NewNullLogger(), StateDir: filepath.Join(dir, "client"), AllocDir: filepath.Join(dir, "alloc"), Binary: self,
 		Node:           fingerprint.Config{Name: "n", Datacenter: "dc1", HTTPAddr: "127.0.0.1:4646"},
 		Drivers:        []driver.Spec{{Name: "raw_exec", Argv: []string{self, "plugin", "raw_exec"}, Config: map[string]any{"enabled": true}}},
 		MaxKillTimeout: 30 * time.Second, GCMaxAllocs: 50, GCInterval: time.Hour, Ephemeral: ephemeral,

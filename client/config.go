@@ -24,7 +24,9 @@ type Config struct {
 	// called whenever a connection to them has ended. Nil for a node whose only
 	// server is in its own process.
 	Connect func(ctx context.Context, h http.Handler, lost func()) error
-	Logger  hclog.Logger
+	// Workloads serves what tasks ask for.
+	Workloads api.Workloads
+	Logger    hclog.Logger
 	// Node describes the node; ID and SecretID are filled from StateDir.
 	Node     fingerprint.Config
 	StateDir string // of the agent's own files

@@ -20,6 +20,7 @@ func (c *Client) Bind(mux *api.Mux) {
 		"client.fsStream": c.fsStream, "client.fsLogs": c.fsLogs,
 		"client.allocStats": c.allocStats, "client.allocRestart": c.allocRestart, "client.allocSignal": c.allocSignal,
 		"client.allocGC": c.allocGC, "client.allocExec": c.allocExec, "client.jobAction": c.jobAction,
+		"client.allocChecks": c.allocChecks, "client.checks": c.allocChecks,
 		"client.stats": c.hostStats, "client.gc": c.collectNow,
 	} {
 		mux.Bind(name, h)
@@ -89,6 +90,18 @@ func (c *Client) allocStats(ctx context.Context, r *api.Request) (*api.Response,
 		addUsage(total, t.ResourceUsage)
 	}
 	return &api.Response{Body: out}, nil
+}
+
+// allocChecks tells what the checks of an allocation said last.
+func (c *Client) allocChecks(_ context.Context, r *api.Request) (*api.Response, error) {
+	run, err := c.find(r)
+	if err != nil {
+		return nil, err
+	}
+	if results := c.services.Results(run.alloc.ID); results != nil {
+		return &api.Response{Body: results}, nil
+	}
+	return &api.Response{}, nil
 }
 
 func usageOf(u *plugin.ResourceUsage) *api.ResourceUsage {

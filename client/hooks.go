@@ -1,17 +1,22 @@
 package client
 
 import (
+	"context"
+
 	"github.com/nomadlite/nomadlite/client/alloc"
+	"github.com/nomadlite/nomadlite/client/service"
 	plugin "github.com/nomadlite/nomadlite/plugins/driver"
 )
 
 // allocHooks are what takes part in the life of this node's allocations, in
 // the order of the contract (reference runtime.md 7). Call it once, when the
-// node has its parts.
-func (c *Client) allocHooks() []alloc.Hook {
+// node has its parts; what hooks run beside allocations ends with ctx.
+func (c *Client) allocHooks(ctx context.Context) []alloc.Hook {
+	c.services = service.New(ctx, c.offers, c.log.Named("services"))
 	return []alloc.Hook{
 		previous{c},
 		&groupNetwork{manager: c.network, drivers: c.drivers, made: map[string]*plugin.NetworkIsolationSpec{}},
 		&hostVolumes{namespace: c.volumes.Namespace},
+		c.services,
 	}
 }

@@ -36,6 +36,7 @@ func (c *Client) keepRegistered(ctx context.Context) error {
 		if c.registeredAt.Swap(resp.Index) == 0 {
 			close(c.registered)
 		}
+		c.offers.Known(resp.Services)
 		c.beat(ctx, resp.HeartbeatTTL)
 	}
 	return nil
@@ -57,6 +58,7 @@ func (c *Client) beat(ctx context.Context, ttl time.Duration) {
 		switch {
 		case err == nil:
 			ttl = resp.HeartbeatTTL
+			c.offers.Known(resp.Services)
 		case structs.KindOf(err) == structs.NotFound:
 			c.log.Warn("the servers do not know this node; registering again")
 			return

@@ -243,6 +243,13 @@ func (s *Server) bindInternal(mux *api.Mux) {
 	mux.Bind("node.updateAllocs", api.Internal(func(ctx context.Context, in *api.NodeAllocUpdateRequest) (*api.Empty, error) {
 		return &api.Empty{}, s.UpdateAllocs(ctx, *in)
 	}))
+	mux.Bind("node.services", api.Internal(func(ctx context.Context, in *api.NodeServicesRequest) (*api.Empty, error) {
+		return &api.Empty{}, s.UpdateServices(ctx, *in)
+	}))
+	mux.Bind("node.lookup", api.Internal(func(ctx context.Context, in *api.WorkloadLookup) (*api.WorkloadData, error) { return s.Lookup(ctx, *in) }))
+	mux.Bind("node.sign", api.Internal(func(ctx context.Context, in *api.IdentityRequest) (*api.IdentityResponse, error) {
+		return s.SignIdentities(ctx, *in)
+	}))
 	mux.Bind("server.status", api.Internal(func(context.Context, *api.Empty) (*api.ServerStatus, error) { return s.status(), nil }))
 	mux.Bind("server.promise", api.Internal(s.promise))
 	mux.Bind("server.join", api.Internal(s.admitPeer))

@@ -52,7 +52,10 @@ type Pool struct {
 	moved   chan struct{}
 }
 
-var _ api.Servers = (*Pool)(nil)
+var (
+	_ api.Servers   = (*Pool)(nil)
+	_ api.Workloads = (*Pool)(nil)
+)
 
 // New returns a pool; it does not connect.
 func New(cfg Config) (*Pool, error) {
@@ -242,6 +245,22 @@ func (p *Pool) Allocs(ctx context.Context, req api.NodeAllocsRequest) (*api.Node
 func (p *Pool) UpdateAllocs(ctx context.Context, req api.NodeAllocUpdateRequest) error {
 	_, err := call[api.Empty](ctx, p, callTimeout, api.PathNodeUpdateAllocs, &req)
 	return err
+}
+
+// UpdateServices implements api.Workloads.
+func (p *Pool) UpdateServices(ctx context.Context, req api.NodeServicesRequest) error {
+	_, err := call[api.Empty](ctx, p, callTimeout, api.PathNodeServices, &req)
+	return err
+}
+
+// Lookup implements api.Workloads.
+func (p *Pool) Lookup(ctx context.Context, req api.WorkloadLookup) (*api.WorkloadData, error) {
+	return call[api.WorkloadData](ctx, p, req.Wait+callTimeout, api.PathNodeLookup, &req)
+}
+
+// SignIdentities implements api.Workloads.
+func (p *Pool) SignIdentities(ctx context.Context, req api.IdentityRequest) (*api.IdentityResponse, error) {
+	return call[api.IdentityResponse](ctx, p, callTimeout, api.PathNodeSign, &req)
 }
 
 // Pauses between attempts to connect.

@@ -89,7 +89,7 @@ func (n *network) forClient(conf *client.Config) error {
 		return err
 	}
 	n.pool = pool
-	conf.Servers, conf.Connect = pool, pool.Serve
+	conf.Servers, conf.Workloads, conf.Connect = pool, pool, pool.Serve
 	return nil
 }
 

@@ -38,6 +38,7 @@ func serverConfig(cfg *config.Config, rpcAddr string, log hclog.Logger) nomadlit
 		RaftSnapshotThreshold: uint64(s.RaftSnapshotThreshold), RaftTrailingLogs: uint64(s.RaftTrailingLogs),
 		RaftSnapshotInterval: s.RaftSnapshotInterval,
 		EventBufferSize:      s.EventBufferSize, DisableEvents: !s.EnableEventBroker,
+		ServiceProvider: s.DefaultServiceProvider, OIDCIssuer: s.OIDCIssuer,
 		ParseJob: parseJob, Logger: log,
 	}
 	if s.NumSchedulers != nil {
@@ -64,8 +65,9 @@ func parseJob(hcl, vars string, canonicalize bool) (*structs.Job, error) {
 // clientConfig tells the client what the agent was told.
 func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server, log hclog.Logger) (client.Config, error) {
 	var servers api.Servers
+	var workloads api.Workloads
 	if server != nil {
-		servers = server
+		servers, workloads = server, server
 	}
 	binary, err := os.Executable()
 	if err != nil {
@@ -96,7 +98,7 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 	node.Reserved.CPU, node.Reserved.MemoryMB, node.Reserved.DiskMB = c.Reserved.CPU, c.Reserved.MemoryMB, c.Reserved.DiskMB
 	node.Reserved.Cores, node.Reserved.Ports = c.Reserved.Cores, c.Reserved.ReservedPorts
 	return client.Config{
-		Servers: servers, Logger: log, Node: node, StateDir: c.StateDir, AllocDir: c.AllocDir, Binary: binary, Drivers: drivers,
+		Servers: servers, Workloads: workloads, Logger: log, Node: node, StateDir: c.StateDir, AllocDir: c.AllocDir, Binary: binary, Drivers: drivers,
 		MaxKillTimeout: c.MaxKillTimeout, GCInterval: c.GCInterval, GCMaxAllocs: c.GCMaxAllocs, GCParallel: c.GCParallel, GCDiskThreshold: c.GCDiskThreshold, GCInodeThreshold: c.GCInodeThreshold,
 		VolumesDir: c.HostVolumesDir, VolumePluginDir: c.HostVolumePluginDir,
 		Network: groupnet.Config{

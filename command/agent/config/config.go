@@ -145,6 +145,12 @@ type Server struct {
 	RaftTrailingLogs       int           `hcl:"raft_trailing_logs"`
 	EnableEventBroker      bool          `hcl:"enable_event_broker"`
 	EventBufferSize        int           `hcl:"event_buffer_size"`
+	// OIDCIssuer is the URL under which others reach the HTTP API, for the
+	// discovery of the keys of workload identities.
+	OIDCIssuer string `hcl:"oidc_issuer"`
+	// DefaultServiceProvider is that of services that name none: consul, as the
+	// contract has it, or nomad. It is beyond the contract.
+	DefaultServiceProvider string `hcl:"default_service_provider"`
 }
 
 // Client configures the client role.
@@ -258,7 +264,7 @@ var notBuilt = set(
 
 	"server.authoritative_region", "server.default_scheduler_config", "server.plan_rejection_tracker",
 	"server.search", "server.raft_logstore",
-	"server.oidc_issuer", "server.client_introduction", "server.start_timeout", "server.log_file",
+	"server.client_introduction", "server.start_timeout", "server.log_file",
 	"client.chroot_env",
 	"client.common_plugin_dir",
 
@@ -508,6 +514,9 @@ func (c *Config) Validate() error {
 		}
 	}
 	problems = append(problems, c.clusterProblems()...)
+	if p := c.Server.DefaultServiceProvider; p != "" && p != "consul" && p != "nomad" {
+		bad("server.default_service_provider must be \"consul\" or \"nomad\": got %q", p)
+	}
 	if lo, hi := c.Client.MinDynamicPort, c.Client.MaxDynamicPort; lo < 1 || hi > 65535 || lo > hi {
 		bad("client.min_dynamic_port..max_dynamic_port must lie within 1..65535: got %d..%d", lo, hi)
 	}
