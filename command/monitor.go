@@ -234,6 +234,9 @@ func placementReasons(m *structs.AllocMetric) []string {
 	}
 	for _, cs := range sortedKeys(m.ConstraintFiltered) {
 		out = append(out, fmt.Sprintf("Constraint %q: %d nodes excluded by filter", cs, m.ConstraintFiltered[cs]))
+		if strings.HasPrefix(cs, "${attr.consul.version} ") {
+			out = append(out, "Services without a provider need Consul, which this build does not speak: set provider = \"nomad\" in the service blocks")
+		}
 	}
 	if m.NodesExhausted > 0 {
 		out = append(out, fmt.Sprintf("Resources exhausted on %d nodes", m.NodesExhausted))

@@ -246,7 +246,9 @@ func (s *Server) bindInternal(mux *api.Mux) {
 	mux.Bind("node.services", api.Internal(func(ctx context.Context, in *api.NodeServicesRequest) (*api.Empty, error) {
 		return &api.Empty{}, s.UpdateServices(ctx, *in)
 	}))
-	mux.Bind("node.lookup", api.Internal(func(ctx context.Context, in *api.WorkloadLookup) (*api.WorkloadData, error) { return s.Lookup(ctx, *in) }))
+	mux.Bind("node.lookup", api.Internal(func(ctx context.Context, in *api.WorkloadLookup) (*api.WorkloadData, error) {
+		return s.Lookup(ctx, *in)
+	}))
 	mux.Bind("node.sign", api.Internal(func(ctx context.Context, in *api.IdentityRequest) (*api.IdentityResponse, error) {
 		return s.SignIdentities(ctx, *in)
 	}))

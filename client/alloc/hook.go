@@ -118,8 +118,13 @@ func (a *Alloc) Note(e *structs.TaskEvent) {
 }
 
 // Network is the allocation's own network; nil for the host's, and before it
-// is made.
-func (a *Alloc) Network() *Network { return a.r.net() }
+// is made, and of an allocation without a runner.
+func (a *Alloc) Network() *Network {
+	if a.r == nil {
+		return nil
+	}
+	return a.r.net()
+}
 
 // Look has the runner look at the health of the allocation again.
 func (a *Alloc) Look() { a.r.post(func() {}) }
