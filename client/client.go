@@ -23,6 +23,7 @@ import (
 	"github.com/nomadlite/nomadlite/client/localdb"
 	"github.com/nomadlite/nomadlite/client/network"
 	"github.com/nomadlite/nomadlite/client/service"
+	"github.com/nomadlite/nomadlite/client/template"
 	"github.com/nomadlite/nomadlite/client/volume"
 	"github.com/nomadlite/nomadlite/plugins/base"
 	plugin "github.com/nomadlite/nomadlite/plugins/driver"
@@ -51,6 +52,8 @@ type Client struct {
 	// offers tells the servers of services; services follows them, set by Run.
 	offers   *service.Reporter
 	services *service.Hook
+	// templates renders those of tasks, set by Run.
+	templates *template.Hook
 
 	// nodeChanged asks for a new registration, driverSeen counts first
 	// fingerprints.
@@ -253,6 +256,7 @@ func (c *Client) endRunners(stopBelow context.CancelFunc) {
 		<-r.ended
 	}
 	c.services.Wait()
+	c.templates.Wait()
 }
 
 func (c *Client) all() []*run {

@@ -3,8 +3,10 @@ package client
 import (
 	"context"
 
+	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/client/alloc"
 	"github.com/nomadlite/nomadlite/client/service"
+	"github.com/nomadlite/nomadlite/client/template"
 	plugin "github.com/nomadlite/nomadlite/plugins/driver"
 )
 
@@ -12,11 +14,19 @@ import (
 // the order of the contract (reference runtime.md 7). Call it once, when the
 // node has its parts; what hooks run beside allocations ends with ctx.
 func (c *Client) allocHooks(ctx context.Context) []alloc.Hook {
+	c.templates = template.New(ctx, c.lookup)
 	c.services = service.New(ctx, c.offers, c.log.Named("services"))
 	return []alloc.Hook{
 		previous{c},
 		&groupNetwork{manager: c.network, drivers: c.drivers, made: map[string]*plugin.NetworkIsolationSpec{}},
 		&hostVolumes{namespace: c.volumes.Namespace},
+		c.templates,
 		c.services,
 	}
+}
+
+// lookup reads data of the cluster for a task of this node.
+func (c *Client) lookup(ctx context.Context, req api.WorkloadLookup) (*api.WorkloadData, error) {
+	req.NodeID, req.SecretID = c.identity()
+	return c.cfg.Workloads.Lookup(ctx, req)
 }

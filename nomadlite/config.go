@@ -152,7 +152,7 @@ func orDefault[T comparable](v, def T) T {
 
 // unbuiltBlocks are blocks that the clients of this build cannot run: a job
 // must not run as if it had not asked for them. "csi" is a type of volume.
-var unbuiltBlocks = []string{"template", "artifact", "vault", "csi", "csi_plugin", "secret"}
+var unbuiltBlocks = []string{"artifact", "vault", "csi", "csi_plugin", "secret"}
 
 // unissuedTokens are blocks that ask for tokens which these servers do not sign.
 var unissuedTokens = []string{"identity"}

@@ -2,8 +2,6 @@ package nomadlite
 
 import (
 	"context"
-	"encoding/binary"
-	"hash/fnv"
 	"iter"
 	"slices"
 	"strconv"
@@ -103,7 +101,7 @@ func (e *endpoints) readService(ctx context.Context, r *api.Request) (*api.Respo
 				instances = filtered(instances, (*structs.ServiceRegistration).Passing)
 			}
 			if count > 0 {
-				instances = slices.Values(choose(slices.Collect(instances), count, key))
+				instances = slices.Values(structs.ChooseServices(slices.Collect(instances), count, key))
 			}
 			return page(api.List(r, "service", instances, serviceKey, showService))
 		},
@@ -121,30 +119,6 @@ func chooseOf(text string) (count int, key string, err error) {
 		return 0, "", structs.Errorf(structs.Invalid, "failed to choose services: Parameter for choose must be in form '<number>|<key>'")
 	}
 	return count, key, nil
-}
-
-// choose picks instances by rendezvous hashing: the same key gets the same
-// ones for as long as they are there, and few keys move when one comes or goes.
-func choose(instances []*structs.ServiceRegistration, count int, key string) []*structs.ServiceRegistration {
-	weight := func(s *structs.ServiceRegistration) uint64 {
-		h := fnv.New64a()
-		h.Write([]byte(key + "\x00" + s.ID))
-		return mix(h.Sum64())
-	}
-	slices.SortFunc(instances, func(a, b *structs.ServiceRegistration) int {
-		var x, y [8]byte
-		binary.BigEndian.PutUint64(x[:], weight(b))
-		binary.BigEndian.PutUint64(y[:], weight(a))
-		return strings.Compare(string(x[:])+a.ID, string(y[:])+b.ID)
-	})
-	return instances[:min(count, len(instances))]
-}
-
-// mix spreads the differences of close hashes over all bits.
-func mix(h uint64) uint64 {
-	h = (h ^ h>>33) * 0xff51afd7ed558ccd
-	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
-	return h ^ h>>33
 }
 
 func (e *endpoints) deleteService(ctx context.Context, r *api.Request) (*api.Response, error) {

@@ -168,11 +168,11 @@ func TestChoose(t *testing.T) {
 	used := map[string]bool{}
 	for k := range 100 {
 		key := fmt.Sprint("client-", k)
-		first := choose(slices.Clone(all), 1, key)[0].ID
+		first := structs.ChooseServices(slices.Clone(all), 1, key)[0].ID
 		used[first] = true
 		for gone := range all {
 			left := slices.Delete(slices.Clone(all), gone, gone+1)
-			if got := choose(left, 1, key)[0].ID; got != first && all[gone].ID != first {
+			if got := structs.ChooseServices(left, 1, key)[0].ID; got != first && all[gone].ID != first {
 				t.Fatalf("key %s moved from %s to %s though %s went", key, first, got, all[gone].ID)
 			}
 		}
@@ -180,7 +180,7 @@ func TestChoose(t *testing.T) {
 	if len(used) != len(all) {
 		t.Errorf("100 keys use %d of 10 instances", len(used))
 	}
-	if n := len(choose(all, 20, "x")); n != 10 {
+	if n := len(structs.ChooseServices(all, 20, "x")); n != 10 {
 		t.Errorf("20 of 10 are %d", n)
 	}
 }

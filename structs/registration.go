@@ -1,6 +1,11 @@
 package structs
 
-import "strings"
+import (
+	"encoding/binary"
+	"hash/fnv"
+	"slices"
+	"strings"
+)
 
 // Health of a service registration: what its checks say.
 const (
@@ -62,4 +67,28 @@ func (s *ServiceRegistration) Validate() error {
 		return Errorf(Invalid, "cannot register service %q: it has %d tags and %d bytes of text, at most %d and %d are allowed", s.ServiceName, len(s.Tags), size, maxServiceTags, maxServiceText)
 	}
 	return nil
+}
+
+// ChooseServices picks instances by rendezvous hashing: the same key gets the same
+// ones for as long as they are there, and few keys move when one comes or goes.
+func ChooseServices(instances []*ServiceRegistration, count int, key string) []*ServiceRegistration {
+	weight := func(s *ServiceRegistration) uint64 {
+		h := fnv.New64a()
+		h.Write([]byte(key + "\x00" + s.ID))
+		return mix(h.Sum64())
+	}
+	slices.SortFunc(instances, func(a, b *ServiceRegistration) int {
+		var x, y [8]byte
+		binary.BigEndian.PutUint64(x[:], weight(b))
+		binary.BigEndian.PutUint64(y[:], weight(a))
+		return strings.Compare(string(x[:])+a.ID, string(y[:])+b.ID)
+	})
+	return instances[:min(count, len(instances))]
+}
+
+// mix spreads the differences of close hashes over all bits.
+func mix(h uint64) uint64 {
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd
+	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
 }

@@ -211,8 +211,6 @@ func unsupported(t *structs.Task) string {
 	switch {
 	case len(t.Artifacts) > 0:
 		return "artifact"
-	case len(t.Templates) > 0:
-		return "template"
 	case t.Vault != nil:
 		return "vault"
 	case t.CSIPluginConfig != nil:

@@ -6,6 +6,8 @@
 package rootfs
 
 import (
+	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -255,4 +257,59 @@ func (d *Dir) ReadFile(name string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("cannot read %q: it is no regular file of at most %d bytes", name, limit)
 	}
 	return io.ReadAll(io.LimitReader(f, limit))
+}
+
+// Replace puts a file in place as a whole: whoever reads it sees the old one or
+// the new one. uid and gid may be nil; setuid, setgid and sticky are dropped.
+func (d *Dir) Replace(name string, data []byte, mode fs.FileMode, uid, gid *int) error {
+	rel, err := clean(name)
+	if err != nil {
+		return err
+	}
+	if err := d.root.MkdirAll(path.Dir(rel), 0o777); err != nil {
+		return mapped(err)
+	}
+	tmp := path.Join(path.Dir(rel), ".nomadlite-"+rand.Text())
+	f, err := d.root.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return mapped(err)
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(mode&fs.ModePerm))
+	if uid != nil || gid != nil {
+		err = errors.Join(err, f.Chown(orKeep(uid), orKeep(gid)))
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = d.root.Rename(tmp, rel)
+	}
+	if err != nil {
+		return errors.Join(mapped(err), d.root.Remove(tmp))
+	}
+	return nil
+}
+
+func orKeep(id *int) int {
+	if id == nil {
+		return -1
+	}
+	return *id
+}
+
+// Holds reports whether a regular file has exactly this content.
+func (d *Dir) Holds(name string, data []byte) bool {
+	rel, err := clean(name)
+	if err != nil {
+		return false
+	}
+	info, err := d.root.Stat(rel)
+	if err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(data)) {
+		return false
+	}
+	f, err := d.root.OpenFile(rel, os.O_RDONLY|nonBlock, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	have, err := io.ReadAll(io.LimitReader(f, int64(len(data))+1))
+	return err == nil && bytes.Equal(have, data)
 }
