@@ -121,15 +121,12 @@ func readConf(path string) (*libcni.NetworkConfigList, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list *libcni.NetworkConfigList
-	if ext == ".conflist" {
-		list, err = libcni.NetworkConfFromBytes(raw)
-	} else {
-		var one *libcni.PluginConfig
-		if one, err = libcni.NetworkPluginConfFromBytes(raw); err == nil {
-			list, err = libcni.ConfListFromConf(one)
+	if ext != ".conflist" {
+		if raw, err = listOfOne(raw); err != nil {
+			return nil, err
 		}
 	}
+	list, err := libcni.NetworkConfFromBytes(raw)
 	if err == nil && list.Name == "" {
 		err = fmt.Errorf("it has no name")
 	}
@@ -137,6 +134,17 @@ func readConf(path string) (*libcni.NetworkConfigList, error) {
 		err = fmt.Errorf("it has no plugins")
 	}
 	return list, err
+}
+
+// listOfOne is the .conflist of a network with one plugin.
+func listOfOne(plugin []byte) ([]byte, error) {
+	one, err := libcni.NetworkPluginConfFromBytes(plugin)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(map[string]any{
+		"cniVersion": one.Network.CNIVersion, "name": one.Network.Name, "plugins": []json.RawMessage{plugin},
+	})
 }
 
 // Bridge reports whether mode bridge can work here, and the bridge's name.
