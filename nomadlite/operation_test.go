@@ -49,9 +49,9 @@ func TestRegisterRules(t *testing.T) {
 		t.Errorf("unknown namespace: %v", err)
 	}
 
-	template := testJob("a", "service")
-	template.TaskGroups[0].Tasks[0].Templates = []*structs.Template{{EmbeddedTmpl: "x", DestPath: "local/x"}}
-	if err := put(&api.JobRegisterRequest{Job: template}); err == nil || !strings.Contains(err.Error(), "template is not supported by this build: remove it from the job") {
+	artifact := testJob("a", "service")
+	artifact.TaskGroups[0].Tasks[0].Artifacts = []*structs.TaskArtifact{{GetterSource: "https://example.com/x"}}
+	if err := put(&api.JobRegisterRequest{Job: artifact}); err == nil || !strings.Contains(err.Error(), "artifact is not supported by this build: remove it from the job") {
 		t.Errorf("a block that cannot be run: %v", err)
 	}
 

@@ -70,7 +70,7 @@ func (s *testServer) join() *structs.Node {
 	s.t.Helper()
 	s.node = &structs.Node{
 		ID: newID(), SecretID: newID(), Name: "node", Datacenter: "dc1", NodePool: "default", HTTPAddr: "127.0.0.1:4646",
-		Attributes: map[string]string{"driver.mock": "1", "kernel.name": "linux", "os.signals": "SIGINT,SIGTERM"},
+		Attributes: map[string]string{"driver.mock": "1", "kernel.name": "linux", "nomad.version": "2.0.6", "os.signals": "SIGINT,SIGTERM"},
 		Drivers:    map[string]*structs.DriverInfo{"mock": {Detected: true, Healthy: true}},
 		NodeResources: &structs.NodeResources{Cpu: structs.NodeCpuResources{CpuShares: 4000, TotalCpuCores: 4}, Memory: structs.NodeMemoryResources{MemoryMB: 4096},
 			Disk: structs.NodeDiskResources{DiskMB: 10_000}, MinDynamicPort: 20000, MaxDynamicPort: 32000},
