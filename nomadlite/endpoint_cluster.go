@@ -121,8 +121,7 @@ func (e *endpoints) setSchedulerConfig(ctx context.Context, r *api.Request) (*ap
 		cfg.SchedulerAlgorithm = structs.SchedulerAlgorithmBinpack
 	}
 	if err := scheduler.CheckAlgorithm(cfg.SchedulerAlgorithm); err != nil {
-		return nil, structs.Errorf(structs.Invalid, "invalid scheduler algorithm: %s; this build has %s (%v)",
-			cfg.SchedulerAlgorithm, strings.Join(scheduler.AlgorithmNames(), ", "), err)
+		return nil, structs.Errorf(structs.Invalid, "invalid scheduler algorithm: %s (%v)", cfg.SchedulerAlgorithm, err)
 	}
 	check, err := casOf(r)
 	if err != nil {

@@ -169,6 +169,9 @@ func (s *Server) awaitIndex(ctx context.Context, index uint64) error {
 // the one that it names; "" is the node of this process.
 func (s *Server) nodeOf(r *api.Request) (string, error) {
 	id := r.Param("id")
+	if r.Route.Name == "client.jobAction" { // its id is the job's
+		id = r.Values.Get("allocID")
+	}
 	if id == "" {
 		return r.Values.Get("node_id"), nil
 	}

@@ -363,7 +363,7 @@ func TestClusterReads(t *testing.T) {
 	}
 	change.SchedulerAlgorithm = "none such"
 	_, _, err = c.Operator().SetSchedulerConfiguration(ctx, &change, nil)
-	fails(t, "an unknown algorithm", err, "400 (invalid scheduler algorithm: none such; this build has binpack, binpack-exp, spread)")
+	fails(t, "an unknown algorithm", err, `400 (invalid scheduler algorithm: none such (no scheduler algorithm "none such": use one of binpack, binpack-exp, spread))`)
 	_, _, err = c.Jobs().Register(ctx, &api.JobRegisterRequest{Job: testJob("a", "service")}, nil)
 	fails(t, "switched off", err, "403 (Job registration, dispatch, and scale are disabled by the scheduler configuration)")
 	if err := c.SystemGC(ctx); err != nil {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -195,18 +194,10 @@ func (f *filter) ownReason(n *structs.Node) string {
 	return ""
 }
 
-// hasVolume reports whether the node has the volume, or with per_alloc one of
-// those that the group's allocations ask for by their index.
+// hasVolume reports whether the node has the volume, whose source is made out.
 func hasVolume(n *structs.Node, v *structs.VolumeRequest) bool {
-	for name, have := range n.HostVolumes {
-		if have == nil || have.ReadOnly && !v.ReadOnly {
-			continue
-		}
-		if name == v.Source && !v.PerAlloc || v.PerAlloc && strings.HasPrefix(name, v.Source+"[") {
-			return true
-		}
-	}
-	return false
+	have := n.HostVolumes[v.Source]
+	return have != nil && (!have.ReadOnly || v.ReadOnly)
 }
 
 // nodeReason says why a node does not fit at all, "" when it does. Readiness

@@ -8,7 +8,7 @@ bin=$1
 state=${DEV_STATE:-.dev}
 addr=${NOMAD_ADDR:-http://127.0.0.1:4646}
 
-answers() { "$bin" node status -quiet >/dev/null 2>&1; }
+answers() { "$bin" node status -quiet -filter 'Status == "ready"' 2>/dev/null | grep -q .; }
 
 if [ "${2:-}" = stop ]; then
   if [ -f $state/pid ] && kill -0 "$(cat $state/pid)" 2>/dev/null; then

@@ -99,7 +99,7 @@ var accessModes = []string{"single-node-reader-only", "single-node-writer", "sin
 // Validate says what is wrong with a volume that shall be made, or registered
 // as it stands on its node.
 func (v *HostVolume) Validate(register bool) error {
-	p := &problems{}
+	p := &problems{checks: &Checks{}, warnings: new([]string), found: new(int)}
 	if !volumeName.MatchString(v.Name) {
 		p.add("name %q must begin with a letter, digit or underscore, hold these, dashes and dots, and may end in an index like [0]", v.Name)
 	}
