@@ -154,7 +154,8 @@ func orDefault[T comparable](v, def T) T {
 // must not run as if it had not asked for them. "csi" is a type of volume.
 var unbuiltBlocks = []string{"artifact", "vault", "csi", "csi_plugin", "secret"}
 
-// unissuedTokens are blocks that ask for tokens which these servers do not sign.
+// unissuedTokens are blocks that ask for tokens: servers sign them, no node hands
+// them to tasks.
 var unissuedTokens = []string{"identity"}
 
 // Checks are the parts of job validation that need libraries: cron
