@@ -39,7 +39,10 @@ func (s *servers) Heartbeat(context.Context, api.NodeHeartbeat) (*api.NodeRegist
 
 func (s *servers) Allocs(ctx context.Context, req api.NodeAllocsRequest) (*api.NodeAllocsResponse, error) {
 	s.mu.Lock()
-	stop := s.stop
+	stop, name := s.stop, ""
+	if n := s.nodes[req.NodeID]; n != nil {
+		name = n.Name
+	}
 	s.mu.Unlock()
 	if req.Since > 0 && !(stop && req.Since < 9) {
 		select {
@@ -51,7 +54,7 @@ func (s *servers) Allocs(ctx context.Context, req api.NodeAllocsRequest) (*api.N
 	}
 	out := &api.NodeAllocsResponse{Index: 5, Full: req.Since == 0}
 	for _, kind := range []string{structs.JobTypeBatch, structs.JobTypeService} {
-		a := &structs.Allocation{ID: kind + " on " + s.nodes[req.NodeID].Name, TaskGroup: "g", DesiredStatus: structs.AllocDesiredStatusRun, ClientStatus: structs.AllocClientStatusPending,
+		a := &structs.Allocation{ID: kind + " on " + name, TaskGroup: "g", DesiredStatus: structs.AllocDesiredStatusRun, ClientStatus: structs.AllocClientStatusPending,
 			Job: &structs.Job{Type: kind, TaskGroups: []*structs.TaskGroup{{Name: "g", Tasks: []*structs.Task{{Name: "t"}}}}}}
 		if stop {
 			a.DesiredStatus, out.Index = structs.AllocDesiredStatusStop, 9
