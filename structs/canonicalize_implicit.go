@@ -1,7 +1,6 @@
 package structs
 
 import (
-	"iter"
 	"sort"
 	"strings"
 )
@@ -69,30 +68,12 @@ func (t *Task) implyNewer(g *TaskGroup) {
 // usesConsul reports whether the group or its tasks register services with
 // Consul.
 func (g *TaskGroup) usesConsul() bool {
-	for s := range g.allServices() {
+	for _, s := range g.AllServices() {
 		if s.Provider == ServiceProviderConsul {
 			return true
 		}
 	}
 	return false
-}
-
-// allServices yields the services of the group and of its tasks.
-func (g *TaskGroup) allServices() iter.Seq[*Service] {
-	return func(yield func(*Service) bool) {
-		for _, s := range g.Services {
-			if !yield(s) {
-				return
-			}
-		}
-		for _, t := range g.Tasks {
-			for _, s := range t.Services {
-				if !yield(s) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // imply appends a constraint, unless there is one on the same attribute.
@@ -136,7 +117,7 @@ func (g *TaskGroup) signals() []string {
 // usesBuiltInServices reports whether the group or its tasks register services
 // with the nomad provider, and whether any of those has checks.
 func (g *TaskGroup) usesBuiltInServices() (uses, checks bool) {
-	for s := range g.allServices() {
+	for _, s := range g.AllServices() {
 		if s.Provider == ServiceProviderNomad {
 			uses = true
 			checks = checks || len(s.Checks) > 0
