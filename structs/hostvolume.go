@@ -3,7 +3,6 @@ package structs
 import (
 	"fmt"
 	"path/filepath"
-	"regexp"
 )
 
 // HostVolume is a dynamic host volume: storage that a plugin of one node made
@@ -89,8 +88,8 @@ func (v *HostVolume) Canonicalize() {
 }
 
 var (
-	volumeName   = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9-_.]{0,127}(\[[0-9]{1,6}\])?$`)
-	volumePlugin = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9-_.]{0,127}$`)
+	volumeName   = pattern(`^[a-zA-Z0-9_][a-zA-Z0-9-_.]{0,127}(\[[0-9]{1,6}\])?$`)
+	volumePlugin = pattern(`^[a-zA-Z0-9_][a-zA-Z0-9-_.]{0,127}$`)
 )
 
 // accessModes are those of volumes of one node.
@@ -100,10 +99,10 @@ var accessModes = []string{"single-node-reader-only", "single-node-writer", "sin
 // as it stands on its node.
 func (v *HostVolume) Validate(register bool) error {
 	p := &problems{checks: &Checks{}, warnings: new([]string), found: new(int)}
-	if !volumeName.MatchString(v.Name) {
+	if !volumeName().MatchString(v.Name) {
 		p.add("name %q must begin with a letter, digit or underscore, hold these, dashes and dots, and may end in an index like [0]", v.Name)
 	}
-	if !volumePlugin.MatchString(v.PluginID) {
+	if !volumePlugin().MatchString(v.PluginID) {
 		p.add("plugin_id %q is no name of a plugin", v.PluginID)
 	}
 	if v.RequestedCapacityMinBytes < 0 || v.RequestedCapacityMaxBytes < 0 || v.RequestedCapacityMaxBytes > 0 && v.RequestedCapacityMaxBytes < v.RequestedCapacityMinBytes {

@@ -45,7 +45,7 @@ func (t *Task) validateAccess(p *problems) {
 }
 
 func (s *Secret) validate(p *problems, t *Task) {
-	if !secretName.MatchString(s.Name) {
+	if !secretName().MatchString(s.Name) {
 		p.add("secret name %q is invalid: use letters, digits and underscores, at most 128", s.Name)
 	}
 	if s.Path == "" {
@@ -69,7 +69,7 @@ func (s *Secret) validate(p *problems, t *Task) {
 }
 
 func (id *WorkloadIdentity) validate(p *problems) {
-	if !identityName.MatchString(id.Name) {
+	if !identityName().MatchString(id.Name) {
 		p.add("invalid name %q: use letters, digits, - and _, at most 128", id.Name)
 	}
 	for _, aud := range id.Audience {

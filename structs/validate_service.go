@@ -3,15 +3,14 @@ package structs
 import (
 	"fmt"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 )
 
 var (
-	serviceName   = regexp.MustCompile(`^(?i:[a-z0-9]|[a-z0-9][a-z0-9-]{0,61}[a-z0-9])$`)
-	interpolation = regexp.MustCompile(`\$\{[^}]*\}`)
+	serviceName   = pattern(`^(?i:[a-z0-9]|[a-z0-9][a-z0-9-]{0,61}[a-z0-9])$`)
+	interpolation = pattern(`\$\{[^}]*\}`)
 )
 
 // validateServices checks the services of a group and of its tasks.
@@ -50,7 +49,7 @@ func (g *TaskGroup) validateServices(p *problems) {
 
 // validate checks a service of group g, or of task t when it is not nil.
 func (s *Service) validate(p *problems, g *TaskGroup, t *Task) {
-	if plain := interpolation.ReplaceAllString(s.Name, "NOMAD-PLACEHOLDER"); !serviceName.MatchString(plain) && !(plain != s.Name && len(plain) > 63) {
+	if plain := interpolation().ReplaceAllString(s.Name, "NOMAD-PLACEHOLDER"); !serviceName().MatchString(plain) && !(plain != s.Name && len(plain) > 63) {
 		p.add("Service name must be valid per RFC 1123 and can contain only alphanumeric characters or dashes and must be no longer than 63 characters: %q", s.Name)
 	}
 	p.oneOf("invalid service provider", s.Provider, ServiceProviderConsul, ServiceProviderNomad)

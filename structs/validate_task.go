@@ -6,16 +6,15 @@ import (
 	"net/url"
 	"path"
 	"reflect"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
 )
 
 var (
-	secretName   = regexp.MustCompile(`^[a-zA-Z0-9_]{1,128}$`)
-	identityName = regexp.MustCompile(`^[a-zA-Z0-9-_]{1,128}$`)
-	actionName   = regexp.MustCompile(`^\S{1,128}$`)
+	secretName   = pattern(`^[a-zA-Z0-9_]{1,128}$`)
+	identityName = pattern(`^[a-zA-Z0-9-_]{1,128}$`)
+	actionName   = pattern(`^\S{1,128}$`)
 )
 
 // validate checks a canonicalized task of group g.
@@ -213,8 +212,8 @@ func (a *TaskArtifact) validate(p *problems) {
 const maxSource = 8 << 10
 
 var (
-	forcedGetter = regexp.MustCompile(`^[A-Za-z0-9]+::`)
-	scpAddress   = regexp.MustCompile(`^[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:`)
+	forcedGetter = pattern(`^[A-Za-z0-9]+::`)
+	scpAddress   = pattern(`^[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:`)
 )
 
 // checkSource checks that the source of an artifact can be read as an address:
@@ -227,11 +226,11 @@ func checkSource(source string) error {
 	if i := strings.IndexFunc(source, unicode.IsControl); i >= 0 {
 		return fmt.Errorf("it has a control character at %d", i)
 	}
-	address := forcedGetter.ReplaceAllString(source, "")
+	address := forcedGetter().ReplaceAllString(source, "")
 	if address == "" {
 		return fmt.Errorf("nothing follows the getter %q", source)
 	}
-	if strings.Contains(address, "${") || scpAddress.MatchString(address) {
+	if strings.Contains(address, "${") || scpAddress().MatchString(address) {
 		return nil
 	}
 	_, err := url.Parse(address)
@@ -339,7 +338,7 @@ func (t *Task) validateMounts(p *problems, g *TaskGroup) {
 func (t *Task) validateActions(p *problems) {
 	seen := map[string]bool{}
 	for _, a := range t.Actions {
-		if !actionName.MatchString(a.Name) {
+		if !actionName().MatchString(a.Name) {
 			p.add("Action name %q is invalid: use 1 to 128 characters without blanks", a.Name)
 		}
 		if seen[a.Name] {

@@ -1,7 +1,6 @@
 package structs
 
 import (
-	"regexp"
 	"strings"
 )
 
@@ -25,8 +24,8 @@ type Variable struct {
 const MaxVariableSize = 64 << 10
 
 var (
-	variablePath = regexp.MustCompile(`^[a-zA-Z0-9-_~/]{1,128}$`)
-	variableItem = regexp.MustCompile(`^[^\x00\n]{1,255}$`)
+	variablePath = pattern(`^[a-zA-Z0-9-_~/]{1,128}$`)
+	variableItem = pattern(`^[^\x00\n]{1,255}$`)
 )
 
 // Validate says what is wrong with a variable that shall be written.
@@ -39,7 +38,7 @@ func (v *Variable) Validate() error {
 	}
 	size := 0
 	for key, value := range v.Items {
-		if !variableItem.MatchString(key) {
+		if !variableItem().MatchString(key) {
 			return Errorf(Invalid, "invalid item key %q: it must be 1 to 255 bytes long, without line breaks", key)
 		}
 		size += len(key) + len(value)
@@ -53,7 +52,7 @@ func (v *Variable) Validate() error {
 // CheckVariablePath holds paths to their alphabet, and "nomad/" to what the
 // cluster itself knows.
 func CheckVariablePath(path string) error {
-	if !variablePath.MatchString(path) {
+	if !variablePath().MatchString(path) {
 		return Errorf(Invalid, "invalid path %q", path)
 	}
 	if path != "nomad" && !strings.HasPrefix(path, "nomad/") {
