@@ -114,7 +114,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	cfg.Node.ID, cfg.Node.SecretID, cfg.Node.AllocDir = id, secret, cfg.AllocDir
-	cfg.Node.CNINetworks, cfg.Node.CNIPlugins, cfg.Node.Hairpin = networks.Networks(), networks.Plugins(context.Background()), networks.Hairpin()
+	cfg.Node.CNINetworks, cfg.Node.Hairpin = networks.Networks(), networks.Hairpin()
 	if name, ok := networks.Bridge(); ok {
 		cfg.Node.Bridge = name
 	}
@@ -175,6 +175,8 @@ func (c *Client) identity() (id, secret string) {
 // ephemeral. An error means that the node cannot work.
 func (c *Client) Run(ctx context.Context) error {
 	defer c.db.Close()
+	plugins := make(chan map[string]string, 1)
+	go func() { plugins <- c.network.Plugins(ctx) }() // bounded in time; awaited before the registration
 	host, err := keeper.Start(ctx, filepath.Join(c.cfg.StateDir, "keeper"), c.cfg.Binary, c.log.Named("keeper"))
 	if err != nil {
 		return err
@@ -196,6 +198,7 @@ func (c *Client) Run(ctx context.Context) error {
 		return err
 	}
 	c.awaitDrivers(ctx)
+	c.networkPlugins(<-plugins)
 	group, loops := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.reports.run(loops) })
 	group.Go(func() error { return c.offers.Run(loops) })
@@ -301,6 +304,14 @@ func (c *Client) driverChanged(name string, info *structs.DriverInfo) {
 		default:
 		}
 	}
+}
+
+// networkPlugins takes the versions of the CNI plugins into the node.
+func (c *Client) networkPlugins(versions map[string]string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.node = c.node.Copy()
+	fingerprint.CNIPlugins(c.node, versions)
 }
 
 // taskEvent puts what a driver says about a task among the task's events.

@@ -91,8 +91,13 @@ func cni(cfg *Config, n *structs.Node) error {
 		n.NodeResources.NodeNetworks = append(n.NodeResources.NodeNetworks, &structs.NodeNetworkResource{Mode: "cni/" + name})
 		n.NodeResources.Networks = append(n.NodeResources.Networks, &structs.NetworkResource{Mode: "cni/" + name})
 	}
-	for name, version := range cfg.CNIPlugins {
+	return nil
+}
+
+// CNIPlugins offers the CNI plugins of a node, versions by name. It stands apart
+// from Node because each plugin must be run to tell its version.
+func CNIPlugins(n *structs.Node, versions map[string]string) {
+	for name, version := range versions {
 		n.Attributes["plugins.cni.version."+name] = version
 	}
-	return nil
 }

@@ -49,12 +49,10 @@ type Config struct {
 	HostVolumes      map[string]*structs.HostVolumeInfo // by name
 	VolumePlugins    map[string]string                  // versions of host volume plugins by name
 	// Bridge is the interface of group networks in mode bridge, "" where that
-	// mode cannot work; Hairpin is its setting. CNINetworks are the operator's,
-	// CNIPlugins the versions of the plugins by name.
+	// mode cannot work; Hairpin is its setting. CNINetworks are the operator's.
 	Bridge      string
 	Hairpin     bool
 	CNINetworks []string
-	CNIPlugins  map[string]string
 	// Version and Revision are of this build; default: what the Go toolchain
 	// recorded.
 	Version, Revision string
