@@ -113,7 +113,6 @@ func (s *Server) settled() bool {
 
 // keepPeers makes this server a peer of its cluster, until ctx ends.
 func (s *Server) keepPeers(ctx context.Context) error {
-	s.hasten()
 	for ctx.Err() == nil && !s.leaving.Load() {
 		lost := s.leaderSeen.wait()
 		addrs, changed := s.members()
@@ -144,7 +143,7 @@ func (s *Server) keepPeers(ctx context.Context) error {
 // that cannot exist: it tells its own Raft to stand for election.
 func (s *Server) hasten() {
 	conf := s.configuration()
-	if len(conf.Servers) != 1 || string(conf.Servers[0].ID) != s.id {
+	if len(conf.Servers) != 1 || string(conf.Servers[0].ID) != s.id || s.raft.State() != raft.Follower {
 		return
 	}
 	to, ok := s.raft.transport.(interface {

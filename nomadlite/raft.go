@@ -129,7 +129,9 @@ const (
 // openTransport connects Raft to its peers over the server port, or to nobody.
 func (c *consensus) openTransport(cfg *Config, log hclog.Logger) {
 	if cfg.Port == nil {
-		_, c.transport = raft.NewInmemTransport(raft.ServerAddress(cfg.RPCAddr))
+		addr, self := raft.NewInmemTransport(raft.ServerAddress(cfg.RPCAddr))
+		self.Connect(addr, self) // for hasten
+		c.transport = self
 		return
 	}
 	c.network = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{

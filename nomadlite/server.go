@@ -129,6 +129,7 @@ func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { s.hasten(); return nil })
 	group.Go(func() error { return s.watchLeadership(ctx) })
 	group.Go(func() error { return s.observeLeader(ctx) })
 	if s.cfg.Port != nil {
