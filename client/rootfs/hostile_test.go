@@ -162,7 +162,7 @@ func TestSecretsByAnyName_N36(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := unix.Mount(a.Path()+"/web/secrets", other, "", unix.MS_BIND, ""); err != nil {
-		t.Skip("cannot mount here")
+		t.Skipf("cannot mount here: %v", err)
 	}
 	t.Cleanup(func() { _ = unmount(other) })
 	if f, err := d.Open("web/other/token"); !errors.Is(err, ErrSecret) {
