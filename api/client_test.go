@@ -260,6 +260,34 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// TestExecSaysWhyItEnded ends a session with an error while its input is still
+// being read, as a driver does whose task ended meanwhile.
+func TestExecSaysWhyItEnded(t *testing.T) {
+	c := serve(t, map[string]Handler{"client.allocExec": func(ctx context.Context, r *Request) (*Response, error) {
+		if err := r.Authorize("default"); err != nil {
+			return nil, err
+		}
+		if _, err := r.ReadExec(ctx); err != nil { // the end of the input
+			return nil, err
+		}
+		reading, cancel := context.WithCancel(ctx)
+		read := make(chan error)
+		go func() {
+			_, err := r.ReadExec(reading)
+			read <- err
+		}()
+		cancel()
+		if err := <-read; !errors.Is(err, context.Canceled) {
+			t.Errorf("reading ended with %v", err)
+		}
+		return nil, structs.Errorf(structs.Internal, "the task ended")
+	}})
+	_, err := c.Allocations().Exec(context.Background(), &ExecRequest{AllocID: "a", Task: "t"}, nil)
+	if err == nil || err.Error() != "the task ended" {
+		t.Error(err)
+	}
+}
+
 func TestConnectionLimit(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

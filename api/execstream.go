@@ -33,15 +33,54 @@ type execEnd struct {
 	} `json:"nomadlite_end,omitempty"`
 }
 
-// socketConn is a session with its caller.
-type socketConn struct{ conn *websocket.Conn }
-
-func (s socketConn) read(ctx context.Context) ([]byte, error) {
-	_, msg, err := s.conn.Read(ctx)
-	return msg, err
+// socketConn is a session with its caller. One goroutine reads the socket for
+// the whole session: a socket whose Read is cancelled is closed, and then
+// nobody could tell the caller why its session ended.
+type socketConn struct {
+	conn *websocket.Conn
+	msgs chan socketMessage // closed after the first error
 }
 
-func (s socketConn) write(ctx context.Context, msg []byte) error {
+type socketMessage struct {
+	data []byte
+	err  error
+}
+
+// newSocketConn reads from conn until it fails or ctx ends.
+func newSocketConn(ctx context.Context, conn *websocket.Conn) *socketConn {
+	s := &socketConn{conn: conn, msgs: make(chan socketMessage)}
+	go s.pump(ctx)
+	return s
+}
+
+func (s *socketConn) pump(ctx context.Context) {
+	defer close(s.msgs)
+	for {
+		_, data, err := s.conn.Read(ctx)
+		select {
+		case s.msgs <- socketMessage{data, err}:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (s *socketConn) read(ctx context.Context) ([]byte, error) {
+	select {
+	case m, open := <-s.msgs:
+		if !open {
+			return nil, io.EOF
+		}
+		return m.data, m.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (s *socketConn) write(ctx context.Context, msg []byte) error {
 	return s.conn.Write(ctx, websocket.MessageText, msg)
 }
 

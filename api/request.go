@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/coder/websocket"
-
 	"github.com/nomadlite/nomadlite/structs"
 )
 
@@ -51,10 +49,6 @@ type Request struct {
 	ACL *ACL
 	// Token is the caller's secret, "" for none. Never log it.
 	Token string
-	// Socket is the upgraded connection of a websocket row, nil elsewhere. A
-	// handler's error closes it with the error's text; without one the
-	// connection is dropped after the handler.
-	Socket *websocket.Conn
 
 	params     map[string]string
 	filter     *filter // Query.Filter, compiled

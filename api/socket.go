@@ -39,15 +39,18 @@ func (m *Mux) serveSocket(out *responder, r *Request) {
 	out.status = http.StatusSwitchingProtocols
 	defer func() { _ = conn.CloseNow() }()
 	conn.SetReadLimit(maxSocketMessage)
-	r.Socket, r.exec = conn, socketConn{conn}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.HTTP.Context()))
+	defer cancel() // after the close frame
+	r.exec = newSocketConn(ctx, conn)
+	closeCode, text := websocket.StatusNormalClosure, ""
 	if err := m.runSocket(r); err != nil {
-		code, text := Status(err)
-		closeCode := websocket.StatusPolicyViolation
-		if code == http.StatusInternalServerError {
+		var code int
+		closeCode = websocket.StatusPolicyViolation
+		if code, text = Status(err); code == http.StatusInternalServerError {
 			closeCode = websocket.StatusInternalError
 		}
-		_ = conn.Close(closeCode, shorten(text, maxCloseReason))
 	}
+	_ = conn.Close(closeCode, shorten(text, maxCloseReason))
 }
 
 func (m *Mux) runSocket(r *Request) (err error) {
@@ -90,7 +93,7 @@ func handshake(ctx context.Context, r *Request) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	_, msg, err := r.Socket.Read(ctx)
+	msg, err := r.exec.read(ctx)
 	if err != nil {
 		return "", structs.Errorf(structs.Invalid, "cannot read the handshake: %w", err)
 	}

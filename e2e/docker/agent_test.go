@@ -196,6 +196,25 @@ func sh(script string) object { return object{"command": "/bin/sh", "args": []an
 // counting prints numbers until the file stop appears, and ends with code 7.
 const counting = `i=0; trap 'echo hup' HUP; while [ ! -e /local/stop ]; do i=$((i+1)); echo $i; sleep 0.1; done; exit 7`
 
+// stopCounting makes the file from outside: a command in the task might be
+// killed with it before it can tell how it ended.
+func (a *agent) stopCounting(alloc string) {
+	a.t.Helper()
+	c, err := engine.ContainerInspect(a.t.Context(), "t-"+alloc)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	for _, m := range c.Mounts {
+		if m.Destination == "/local" {
+			if err := os.WriteFile(filepath.Join(m.Source, "stop"), nil, 0o644); err != nil {
+				a.t.Fatal(err)
+			}
+			return
+		}
+	}
+	a.t.Fatalf("no /local in %+v", c.Mounts)
+}
+
 // TestJob leads one container through what operators do with it.
 func TestJob(t *testing.T) {
 	a := newAgent(t, "")
@@ -308,9 +327,10 @@ func TestSurvives(t *testing.T) {
 		t.Fatal(err)
 	}
 	progress()
-	if out, code := a.cli("alloc", "exec", "-i=false", "-t=false", al.ID, "/bin/touch", "/local/stop"); code != 0 {
+	if out, code := a.cli("alloc", "exec", "-i=false", "-t=false", al.ID, "/bin/true"); code != 0 {
 		t.Fatalf("exec: %s", out)
 	}
+	a.stopCounting(al.ID)
 	end := a.await("count", "failed")
 	if !strings.Contains(end.events(), "exit_code:7") {
 		t.Errorf("events:\n%s", end.events())
@@ -375,11 +395,12 @@ func TestEngineRestart_B51(t *testing.T) {
 		return nil
 	})
 	agenttest.Eventually(t, "exec", func() error {
-		if out, code := a.cli("alloc", "exec", "-i=false", "-t=false", al.ID, "/bin/touch", "/local/stop"); code != 0 {
+		if out, code := a.cli("alloc", "exec", "-i=false", "-t=false", al.ID, "/bin/true"); code != 0 {
 			return fmt.Errorf("%s", out)
 		}
 		return nil
 	})
+	a.stopCounting(al.ID)
 	if end := a.await("count", "failed"); !strings.Contains(end.events(), "exit_code:7") {
 		t.Errorf("events:\n%s", end.events())
 	}
