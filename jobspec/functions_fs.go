@@ -71,7 +71,7 @@ func (fsys fileSystem) set(args []cty.Value, _ cty.Type) (cty.Value, error) {
 	if err != nil {
 		return cty.NilVal, err
 	}
-	return fileSet(full, args[1].AsString())
+	return fileSet(full, args[1].AsString(), maxFileSet)
 }
 
 func absolute(name string) (string, error) {
@@ -145,16 +145,17 @@ func readFile(name string) ([]byte, error) {
 	return content, err
 }
 
-// fileSet lists the regular files under dir whose relative path matches.
-func fileSet(dir, pattern string) (cty.Value, error) {
+// fileSet lists the regular files under dir whose relative path matches. It
+// looks at up to limit entries.
+func fileSet(dir, pattern string, limit int) (cty.Value, error) {
 	if _, err := path.Match(pattern, ""); err != nil {
 		return cty.NilVal, fmt.Errorf("failed to glob pattern (%s): %w", pattern, err)
 	}
 	var found []cty.Value
 	looked := 0
 	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, entry fs.DirEntry, err error) error {
-		if looked++; looked > maxFileSet {
-			return fmt.Errorf("%s holds more than %d files", dir, maxFileSet)
+		if looked++; looked > limit {
+			return fmt.Errorf("%s holds more than %d files", dir, limit)
 		}
 		if err != nil || entry.IsDir() {
 			return nil // unreadable folders match nothing

@@ -3,7 +3,9 @@ package jobspec
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,10 +20,11 @@ var update = flag.Bool("update", false, "rewrite the expected results in testdat
 
 // TestGoldens parses every case of testdata/*.txtar. A case is a file NAME.hcl
 // or NAME.json, with options in NAME.vars (a file of values), NAME.args (one
-// -var a line), NAME.env and NAME.flags (lax, nofs, canonical). What is
-// expected stands in NAME.want: the job's JSON without nulls and zeros, or the
+// -var a line), NAME.env and NAME.flags (lax, nofs, api, canonical, server). What
+// is expected stands in NAME.want: the job's JSON without nulls and zeros, or the
 // errors; with "canonical", the canonicalized job's JSON and its warnings, or
-// its validation errors.
+// its validation errors, with "server" those of a server with limits. With "api"
+// the source is the API's JSON.
 func TestGoldens(t *testing.T) {
 	archives, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(archives) == 0 {
@@ -107,11 +110,12 @@ func runCase(name string, f txtar.File, files map[string]string) string {
 	var warnings []string
 	cfg := caseConfig(name, f, files)
 	cfg.Warn = func(text string) { warnings = append(warnings, text) }
-	job, err := Parse(cfg)
+	flags := files[name+".flags"]
+	job, err := parseCase(cfg, flags)
 	if err != nil {
 		return err.Error() + "\n"
 	}
-	if !strings.Contains(files[name+".flags"], "canonical") {
+	if !strings.Contains(flags, "canonical") {
 		out := render(job)
 		for _, text := range warnings {
 			out += text + "\n"
@@ -119,7 +123,11 @@ func runCase(name string, f txtar.File, files map[string]string) string {
 		return out
 	}
 	job.Canonicalize()
-	more, err := job.Validate(structs.Checks{})
+	checks := structs.Checks{}
+	if strings.Contains(flags, "server") {
+		checks = serverChecks
+	}
+	more, err := job.Validate(checks)
 	out := ""
 	if err == nil {
 		out = render(job)
@@ -131,6 +139,22 @@ func runCase(name string, f txtar.File, files map[string]string) string {
 		out += err.Error()
 	}
 	return out
+}
+
+func parseCase(cfg ParseConfig, flags string) (*structs.Job, error) {
+	if strings.Contains(flags, "api") {
+		return ParseJSON(cfg.Source)
+	}
+	return Parse(cfg)
+}
+
+// serverChecks are those of a server that allows little and runs little.
+var serverChecks = structs.Checks{
+	Cron:     func(string) error { return errors.New("it never comes true") },
+	Version:  func(constraint string) error { return fmt.Errorf("malformed constraint: %s", constraint) },
+	Semver:   func(constraint string) error { return fmt.Errorf("malformed constraint: %s", constraint) },
+	Refused:  []string{"artifact", "vault", "csi", "identity"},
+	MaxCount: 5,
 }
 
 // render is a job's JSON without nulls, zeros and empty values.

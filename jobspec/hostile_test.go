@@ -3,6 +3,7 @@ package jobspec
 import (
 	"fmt"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,9 +40,8 @@ func threadTime() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// TestHostileFiles feeds files that grow beyond all measure: each must be
-// refused, fast.
-func TestHostileFiles(t *testing.T) {
+// hostileFiles are files that grow beyond all measure.
+func hostileFiles() map[string]string {
 	job := func(expr string) string { return "job \"a\" {\n meta = { x = " + expr + " }\n}\n" }
 	var laughs strings.Builder
 	laughs.WriteString("locals {\n a0 = \"0123456789\"\n")
@@ -55,7 +55,7 @@ func TestHostileFiles(t *testing.T) {
 		fmt.Fprintf(&lists, " a%d = [local.a%d, local.a%d]\n", i+1, i, i)
 	}
 	lists.WriteString("}\njob \"a\" {}\n")
-	for name, source := range map[string]string{
+	return map[string]string{
 		"size":              strings.Repeat(" ", MaxSourceSize+1),
 		"braces":            strings.Repeat("a {\n", 200_000),
 		"brackets":          job(strings.Repeat("[", 500_000)),
@@ -96,10 +96,28 @@ func TestHostileFiles(t *testing.T) {
 		"long list":         job("[" + strings.Repeat("1,", 150_000) + "]"),
 		"long config":       "job \"a\" {\n group \"g\" {\n  task \"t\" {\n config {\n" + strings.Repeat("a {\n}\n", 60_000) + "}\n }\n }\n}\n",
 		"long content":      "job \"a\" {\n dynamic \"group\" {\n  for_each = [1]\n  labels = [\"g\"]\n  content {\n" + strings.Repeat("task \"a\" {\n}\n", 60_000) + "}\n }\n}\n",
-		"unclosed":          "job \"a\" {\n" + strings.Repeat(" group \"b\" {\n }\n", 60_000),
+		"unclosed":          "job \"a\" {\n" + strings.Repeat(" group \"b\" {\n }\n", 30_000),
 		"json blocks":       `{"job":{"a":{"group":{` + strings.Repeat(`"g":{},`, 60_000) + `"x":{}}}}}`,
 		"local of itself":   "locals {\n a = local.b\n b = local.a\n}\njob \"a\" {}\n",
-	} {
+	}
+}
+
+// limitSentences are the refusals that need large files to be told.
+var limitSentences = []string{
+	"A job may have up to %d blocks.",
+	"Source is too large",
+	"Nesting is too deep",
+	"Source has too many parts",
+	"Expression is too long",
+	"Unclosed block, bracket or quote",
+	"An argument, and a block of free form, may have up to %d words and signs: split it, or generate it with for expressions.",
+}
+
+// TestHostileFiles_1d feeds files that grow beyond all measure: each must be
+// refused, fast, and every limit is told by one of them.
+func TestHostileFiles_1d(t *testing.T) {
+	var told []string
+	for name, source := range hostileFiles() {
 		var err error
 		took, allocated := cost(func() {
 			_, err = Parse(ParseConfig{Path: "x.hcl", Source: []byte(source), Strict: true})
@@ -117,7 +135,13 @@ func TestHostileFiles(t *testing.T) {
 		if len(err.Error()) > 64<<10 {
 			t.Errorf("%s: the error has %d bytes", name, len(err.Error()))
 		}
+		told = append(told, err.Error())
 		t.Logf("%-16s %8s %3d MiB %.150s", name, took.Round(time.Millisecond), allocated>>20, strings.ReplaceAll(err.Error(), "\n", " | "))
+	}
+	for _, s := range limitSentences {
+		if !slices.ContainsFunc(told, asPattern(s).MatchString) {
+			t.Errorf("no file is refused with %q", s)
+		}
 	}
 }
 

@@ -71,3 +71,13 @@ func TestValidateNeedsNoCanonicalization(t *testing.T) {
 		}
 	}
 }
+
+// TestValidateCountsProblems keeps the first problems and counts the others.
+func TestValidateCountsProblems(t *testing.T) {
+	j := minimalJob(JobTypeService)
+	j.Datacenters = make([]string, 2000)
+	_, err := j.Validate(Checks{})
+	if err == nil || !strings.Contains(err.Error(), "and 1000 more problems: the first 1000 are shown") || strings.Count(err.Error(), "\t* ") != 1001 {
+		t.Errorf("%.200v", err)
+	}
+}

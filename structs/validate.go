@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -88,8 +89,19 @@ func (p *problems) child() *problems {
 
 func (p *problems) nest(prefix string, child *problems) {
 	if len(child.Errors) > 0 {
-		p.Errors = append(p.Errors, fmt.Errorf("%s: %w", prefix, &child.ErrorList))
+		p.Errors = append(p.Errors, fmt.Errorf("%s: %w", printable(prefix), &child.ErrorList))
 	}
+}
+
+// printable replaces what a terminal would take for a command: names in prefixes
+// are not quoted.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
 
 // oneOf adds a problem unless value is among allowed.
@@ -175,9 +187,6 @@ func FormatWarnings(warnings []string) string {
 }
 
 func (j *Job) validateIdentity(p *problems) {
-	if j.Region == "" {
-		p.add("Missing job region")
-	}
 	switch {
 	case j.ID == "":
 		p.add("Missing job ID")
@@ -192,15 +201,10 @@ func (j *Job) validateIdentity(p *problems) {
 	case strings.Contains(j.Name, "\000"):
 		p.add("Job Name %q contains a null character", j.Name)
 	}
-	if j.Namespace == "" {
-		p.add("Job must be in a namespace")
-	}
 	switch j.Type {
 	case JobTypeService, JobTypeBatch, JobTypeSystem, JobTypeSysBatch:
 	case JobTypeCore:
 		p.add("Job type cannot be core")
-	case "":
-		p.add("Missing job type")
 	default:
 		p.add("Invalid job type: %q", j.Type)
 	}
@@ -215,9 +219,6 @@ func (j *Job) validateIdentity(p *problems) {
 		if dc == "" {
 			p.add("Job datacenter must be non-empty string")
 		}
-	}
-	if len(j.Datacenters) == 0 {
-		p.add("Missing job datacenters")
 	}
 }
 

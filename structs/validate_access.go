@@ -9,10 +9,7 @@ import (
 func (t *Task) validateAccess(p *problems) {
 	if v := t.Vault; v != nil {
 		p.oneOf("Unknown change mode", v.ChangeMode, "noop", "signal", "restart")
-		if v.ChangeMode == "signal" && v.ChangeSignal == "" {
-			p.add("Signal must be specified when using change mode \"signal\"")
-		}
-		if v.ChangeMode == "signal" && v.ChangeSignal != "" && !KnownSignal(v.ChangeSignal) {
+		if v.ChangeMode == "signal" && !KnownSignal(v.ChangeSignal) {
 			p.add("vault change_signal %q is not a known signal", v.ChangeSignal)
 		}
 	}

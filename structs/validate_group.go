@@ -60,8 +60,6 @@ func (g *TaskGroup) validatePolicies(p *problems, j *Job) {
 		if g.ReschedulePolicy != nil {
 			p.add("%s jobs should not have a reschedule policy", j.Type)
 		}
-	case g.ReschedulePolicy == nil:
-		p.add("Task Group %s should have a reschedule policy", g.Name)
 	default:
 		g.ReschedulePolicy.validate(p)
 	}

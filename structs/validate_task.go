@@ -290,9 +290,7 @@ func (t *Template) validateChange(p *problems) {
 	p.oneOf("Invalid change mode", t.ChangeMode, "noop", "restart", "signal", "script")
 	switch t.ChangeMode {
 	case "signal":
-		if t.ChangeSignal == "" {
-			p.add("Must specify signal value when change mode is signal")
-		} else if !KnownSignal(t.ChangeSignal) {
+		if !KnownSignal(t.ChangeSignal) {
 			p.add("change_signal %q is not a known signal", t.ChangeSignal)
 		}
 		if t.Envvars {
