@@ -223,7 +223,9 @@ func annotationText(notes []string) string {
 func (p *diffPrinter) body(fields []*api.FieldDiff, objects []*api.ObjectDiff, indent int) {
 	width := 0
 	for _, f := range fields {
-		width = max(width, len(f.Name))
+		if f.Type != "None" || p.verbose {
+			width = max(width, len(f.Name))
+		}
 	}
 	for _, f := range fields {
 		if f.Type == "None" && !p.verbose {

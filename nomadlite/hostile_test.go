@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,8 +52,19 @@ func hcl(source string) []byte {
 	return body
 }
 
+// processTime is the CPU time that this process has taken.
+func processTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // TestHostileBodies_N20 sends what would take minutes or all memory: each is
-// answered with a 4xx, having allocated at most 64 MiB in all, client included.
+// answered with a 4xx, having allocated at most 64 MiB in all and taken at most
+// a second of CPU time, client included.
 func TestHostileBodies_N20(t *testing.T) {
 	put := jobsAPI(t)
 	job := func(inside string) []byte { return []byte(`{"Job":{"ID":"a",` + inside + `}}`) }
@@ -79,10 +91,15 @@ func TestHostileBodies_N20(t *testing.T) {
 		runtime.GC()
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
+		start := processTime(t)
 		status, answer := put(c.path, c.body)
+		took := processTime(t) - start
 		runtime.ReadMemStats(&after)
 		allocated := (after.TotalAlloc - before.TotalAlloc) >> 20
-		t.Logf("%-16s %d %3d MiB %.120q", c.name, status, allocated, answer)
+		t.Logf("%-16s %d %3d MiB %8s %.120q", c.name, status, allocated, took.Round(time.Millisecond), answer)
+		if took > time.Second && !raceEnabled {
+			t.Errorf("%s: took %v", c.name, took)
+		}
 		if status < 400 || status > 499 || len(answer) > 64<<10 {
 			t.Errorf("%s: status %d, %d bytes: %.200s", c.name, status, len(answer), answer)
 		}

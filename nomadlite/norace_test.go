@@ -1,0 +1,5 @@
+//go:build !race
+
+package nomadlite
+
+const raceEnabled = false
