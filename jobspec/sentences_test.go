@@ -15,10 +15,10 @@ import (
 
 // toldElsewhere are sentences that no golden can tell, by the test that does.
 var toldElsewhere = map[string]string{
-	"and %d more problems: the first %d are shown": "TestValidateCountsProblems",
+	"and %d more problems: the first %d are shown":                                                                    "TestValidateCountsProblems",
 	"cannot take a job with %d groups and tasks: at most %d are allowed; use count for alike groups, or several jobs": "TestHostileBodies_N20",
-	"%s holds more than %d files": "TestFilesOfAFolderAreCounted",
-	"value is not known":          "none: no expression of a job file yields such a value, and the code behind would panic",
+	"%s holds more than %d files":                                                                                     "TestFilesOfAFolderAreCounted",
+	"value is not known":                                                                                              "none: no expression of a job file yields such a value, and the code behind would panic",
 }
 
 // TestEverySentenceHasACase reads the sentences of validation and of the parser
