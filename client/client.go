@@ -175,8 +175,6 @@ func (c *Client) identity() (id, secret string) {
 // ephemeral. An error means that the node cannot work.
 func (c *Client) Run(ctx context.Context) error {
 	defer c.db.Close()
-	plugins := make(chan map[string]string, 1)
-	go func() { plugins <- c.network.Plugins(ctx) }() // bounded in time; awaited before the registration
 	host, err := keeper.Start(ctx, filepath.Join(c.cfg.StateDir, "keeper"), c.cfg.Binary, c.log.Named("keeper"))
 	if err != nil {
 		return err
@@ -198,8 +196,16 @@ func (c *Client) Run(ctx context.Context) error {
 		return err
 	}
 	c.awaitDrivers(ctx)
-	c.networkPlugins(<-plugins)
+	plugins, complete := c.network.KnownPlugins()
+	if !complete && len(c.all()) > 0 {
+		// What runs here must not find the node poorer than it was.
+		plugins, complete = c.network.Plugins(ctx), true
+	}
+	c.networkPlugins(plugins)
 	group, loops := errgroup.WithContext(ctx)
+	if !complete {
+		group.Go(func() error { c.learnPlugins(loops); return nil })
+	}
 	group.Go(func() error { return c.reports.run(loops) })
 	group.Go(func() error { return c.offers.Run(loops) })
 	group.Go(func() error { return c.keepRegistered(loops) })
@@ -312,6 +318,22 @@ func (c *Client) networkPlugins(versions map[string]string) {
 	defer c.mu.Unlock()
 	c.node = c.node.Copy()
 	fingerprint.CNIPlugins(c.node, versions)
+}
+
+// learnPlugins asks the CNI plugins for their versions once the node is
+// registered: nothing runs here yet, and to ask takes longer than all the rest
+// of a first start.
+func (c *Client) learnPlugins(ctx context.Context) {
+	select {
+	case <-c.registered:
+	case <-ctx.Done():
+		return
+	}
+	c.networkPlugins(c.network.Plugins(ctx))
+	select {
+	case c.nodeChanged <- struct{}{}:
+	default:
+	}
 }
 
 // taskEvent puts what a driver says about a task among the task's events.

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
@@ -15,8 +16,8 @@ import (
 
 // Names of namespaces and node pools (http-api.md 1.10, 4, 10).
 var (
-	namespaceName = regexp.MustCompile(`^[a-zA-Z0-9-]{1,128}$`)
-	nodePoolName  = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,128}$`)
+	namespaceName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9-]{1,128}$`) })
+	nodePoolName  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_-]{1,128}$`) })
 )
 
 // maxDescription bounds the description of a namespace or node pool, in bytes.
@@ -34,8 +35,8 @@ func (s *Server) UpsertNamespace(ctx context.Context, n *structs.Namespace) (ind
 func checkNamespaceSpec(n *structs.Namespace) error {
 	pools := n.NodePoolConfiguration
 	switch {
-	case !namespaceName.MatchString(n.Name):
-		return structs.Errorf(structs.Rejected, "invalid name %q. Must match regex %s", n.Name, namespaceName)
+	case !namespaceName().MatchString(n.Name):
+		return structs.Errorf(structs.Rejected, "invalid name %q. Must match regex %s", n.Name, namespaceName())
 	case len(n.Description) > maxDescription:
 		return structs.Errorf(structs.Rejected, "description of namespace %q is longer than %d characters", n.Name, maxDescription)
 	case n.Quota != "":
@@ -85,8 +86,8 @@ func (s *Server) UpsertNodePool(ctx context.Context, p *structs.NodePool) (index
 	switch {
 	case p.Name == structs.NodePoolAll || p.Name == structs.NodePoolDefault:
 		return 0, structs.Errorf(structs.Invalid, "modifying node pool %q is not allowed", p.Name)
-	case !nodePoolName.MatchString(p.Name):
-		return 0, structs.Errorf(structs.Invalid, "invalid node pool name %q: it must match %s", p.Name, nodePoolName)
+	case !nodePoolName().MatchString(p.Name):
+		return 0, structs.Errorf(structs.Invalid, "invalid node pool name %q: it must match %s", p.Name, nodePoolName())
 	case len(p.Description) > maxDescription:
 		return 0, structs.Errorf(structs.Invalid, "invalid node pool %q: the description is longer than %d characters", p.Name, maxDescription)
 	}

@@ -103,12 +103,12 @@ func New(cfg Config) *Manager {
 
 // driverName is what the names of drivers look like: they become parts of
 // attributes and of paths in the HTTP API.
-var driverName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+var driverName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`) })
 
 // claim takes note of which driver a plugin serves. Each driver is served by
 // one plugin; one that takes the name of another is refused.
 func (m *Manager) claim(spec Spec, name string) error {
-	if !driverName.MatchString(name) {
+	if !driverName().MatchString(name) {
 		return fmt.Errorf("plugin %q calls its driver %q: a name is of letters, digits, dots, dashes and underscores, at most 64", spec.Name, name)
 	}
 	m.mu.Lock()

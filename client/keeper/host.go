@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,39 +95,45 @@ func (h *Host) retire(ctx context.Context, p protocol.Process) error {
 }
 
 // spawn starts a keeper in a session of its own, with files for its streams,
-// and waits until it answers.
+// and waits until it answers: it closes a pipe when it listens.
 func (h *Host) spawn(ctx context.Context) (*protocol.Info, error) {
 	log, err := os.OpenFile(filepath.Join(h.dir, logFileName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command(h.binary, "keeper", "-dir", h.dir)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	ready, theirs, err := os.Pipe()
+	if err != nil {
 		return nil, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for {
-		info, err := h.client.Info(ctx)
-		if err == nil {
-			h.log.Info("keeper started", "pid", info.Process.Pid)
-			return info, nil
-		}
-		select {
-		case err := <-ended:
-			return nil, fmt.Errorf("the keeper ended at once (%v); see %s", err, log.Name())
-		case <-ctx.Done():
-			return nil, fmt.Errorf("the keeper did not answer within %v; see %s", startTimeout, log.Name())
-		case <-tick.C:
-		}
+	defer ready.Close()
+	cmd := exec.Command(h.binary, "keeper", "-dir", h.dir, "-ready-fd", "3") // the first of ExtraFiles
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, []*os.File{theirs}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = cmd.Start()
+	theirs.Close()
+	if err != nil {
+		return nil, err
 	}
+	go func() { _ = cmd.Wait() }() // reaped whenever it ends
+	if err := ready.SetReadDeadline(time.Now().Add(startTimeout)); err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = ready.SetReadDeadline(time.Now()) })
+	defer stop()
+	_, err = ready.Read(make([]byte, 1))
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case !errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("the keeper did not answer within %v; see %s", startTimeout, log.Name())
+	}
+	info, err := h.client.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the keeper ended at once (%w); see %s", err, log.Name())
+	}
+	h.log.Info("keeper started", "pid", info.Process.Pid)
+	return info, nil
 }
 
 // Run watches the keeper and starts another when it dies, until ctx ends. The

@@ -41,6 +41,7 @@ const (
 func Main(args []string) int {
 	fs := flag.NewFlagSet("keeper", flag.ContinueOnError)
 	dir := fs.String("dir", "", "The `path` of the keeper's directory.")
+	readyFD := fs.Int("ready-fd", -1, "A `descriptor` that is closed once the keeper listens.")
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}
@@ -51,18 +52,24 @@ func Main(args []string) int {
 	}
 	// Caught, not ignored: children would inherit that, down to the tasks.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGHUP, syscall.SIGINT)
+	ready := func() error { return nil }
+	if *readyFD >= 0 {
+		unix.CloseOnExec(*readyFD)
+		ready = func() error { return unix.Close(*readyFD) }
+	}
 	debug.SetGCPercent(50) // small and steady: memory matters more than speed here
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
-	if err := run(ctx, *dir, log); err != nil {
+	if err := run(ctx, *dir, ready, log); err != nil {
 		log.Error("ended", "error", err)
 		return 1
 	}
 	return 0
 }
 
-// run holds the directory's lock, so that there is one keeper, and serves.
-func run(ctx context.Context, dir string, log hclog.Logger) error {
+// run holds the directory's lock, so that there is one keeper, and serves;
+// ready is called once it listens.
+func run(ctx context.Context, dir string, ready func() error, log hclog.Logger) error {
 	for _, name := range []string{logsName, pluginsName} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
 			return err
@@ -90,6 +97,9 @@ func run(ctx context.Context, dir string, log hclog.Logger) error {
 	listener, err := listen(filepath.Join(dir, socketName))
 	if err != nil {
 		return err
+	}
+	if err := ready(); err != nil {
+		return fmt.Errorf("cannot say that the keeper listens: %w", err)
 	}
 	return s.serve(ctx, listener)
 }

@@ -1,20 +1,14 @@
 package network
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/containernetworking/cni/libcni"
-	"golang.org/x/sync/errgroup"
 )
 
 // bridgePlugins are the programs that mode bridge needs.
@@ -171,61 +165,6 @@ func (m *Manager) Networks() []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// versionTimeout bounds how long all plugins may take to tell their versions.
-const versionTimeout = 3 * time.Second
-
-// versionText is how a plugin names its version when it is asked nothing.
-var versionText = regexp.MustCompile(`(?m)^CNI .* (?:plugin )?v?(\d+\.\d+\.\d\S*|version unknown)`)
-
-// Plugins are the programs in the plugin folders with their versions; those
-// that do not tell are left out.
-func (m *Manager) Plugins(ctx context.Context) map[string]string {
-	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
-	defer cancel()
-	var mu sync.Mutex
-	out := map[string]string{}
-	var group errgroup.Group
-	group.SetLimit(parallel)
-	for _, dir := range m.dirs {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			continue
-		}
-		for _, e := range entries {
-			path := filepath.Join(dir, e.Name())
-			if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
-				continue
-			}
-			group.Go(func() error {
-				if v := pluginVersion(ctx, path); v != "" {
-					mu.Lock()
-					defer mu.Unlock()
-					if _, earlier := out[e.Name()]; !earlier {
-						out[e.Name()] = v
-					}
-				}
-				return nil
-			})
-		}
-	}
-	_ = group.Wait()
-	return out
-}
-
-// pluginVersion asks one plugin. A build that does not know its version counts
-// as the first that the contract accepts.
-func pluginVersion(ctx context.Context, path string) string {
-	text, _ := exec.CommandContext(ctx, path).CombinedOutput() // some say it with an error
-	found := versionText.FindSubmatch(text)
-	switch {
-	case found == nil:
-		return ""
-	case string(found[1]) == "version unknown":
-		return "1.0.0"
-	}
-	return string(found[1])
 }
 
 // Hairpin is the setting of the bridge.

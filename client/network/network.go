@@ -353,14 +353,19 @@ func (m *Manager) write(rec *record) error {
 	if err != nil {
 		return err
 	}
+	return m.replace(m.path(rec.AllocID), raw)
+}
+
+// replace writes a file of the state directory.
+func (m *Manager) replace(path string, raw []byte) error {
 	if err := os.MkdirAll(m.cfg.StateDir, 0o700); err != nil {
 		return err
 	}
-	temp := m.path(rec.AllocID) + "-new"
+	temp := path + "-new"
 	if err := os.WriteFile(temp, raw, 0o600); err != nil {
 		return err
 	}
-	return os.Rename(temp, m.path(rec.AllocID))
+	return os.Rename(temp, path)
 }
 
 // read is nil without an error when there is no record. One that cannot be

@@ -273,7 +273,30 @@ func TestNetworks(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
+	if got, complete := m.KnownPlugins(); complete || len(got) > 0 {
+		t.Errorf("known before they were asked: %v", got)
+	}
 	if got := fmt.Sprint(m.Plugins(ctx)); got != "map[one:1.4.2 other:1.0.0]" {
+		t.Errorf("plugins %v", got)
+	}
+	// One that hangs is asked again next time; without it all is remembered,
+	// until one changes.
+	if got, complete := m.KnownPlugins(); complete || fmt.Sprint(got) != "map[one:1.4.2 other:1.0.0]" {
+		t.Errorf("known %v, complete %v", got, complete)
+	}
+	if err := os.Remove(filepath.Join(plugins, "slow")); err != nil {
+		t.Fatal(err)
+	}
+	if got, complete := m.KnownPlugins(); !complete || fmt.Sprint(got) != "map[one:1.4.2 other:1.0.0]" {
+		t.Errorf("known %v, complete %v", got, complete)
+	}
+	if err := os.WriteFile(filepath.Join(plugins, "one"), []byte("#!/bin/sh\necho 'CNI one plugin v1.10.0'\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got, complete := m.KnownPlugins(); complete || fmt.Sprint(got) != "map[other:1.0.0]" {
+		t.Errorf("known %v, complete %v", got, complete)
+	}
+	if got := fmt.Sprint(m.Plugins(t.Context())); got != "map[one:1.10.0 other:1.0.0]" {
 		t.Errorf("plugins %v", got)
 	}
 	for mode, want := range map[string]string{
