@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/go-version"
 	"github.com/hashicorp/raft"
 
+	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/api/wire"
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -66,7 +67,8 @@ type Config struct {
 
 	JobDefaultPriority int
 	JobMaxPriority     int
-	JobMaxCount        int
+	JobMaxCount        int // the most allocations a job may ask for; below 0 is no limit
+	JobMaxSource       int // bytes kept of a job's source; below 0 is none
 
 	RaftSnapshotThreshold uint64
 	RaftTrailingLogs      uint64
@@ -136,6 +138,7 @@ func (c *Config) finish() error {
 	c.JobDefaultPriority = orDefault(c.JobDefaultPriority, structs.DefaultPriority)
 	c.JobMaxPriority = orDefault(c.JobMaxPriority, structs.MaxPriority)
 	c.JobMaxCount = orDefault(c.JobMaxCount, 50_000)
+	c.JobMaxSource = orDefault(c.JobMaxSource, api.MaxJobSource)
 	c.RaftSnapshotThreshold = orDefault(c.RaftSnapshotThreshold, 100_000)
 	c.RaftTrailingLogs = orDefault(c.RaftTrailingLogs, 10_240)
 	c.RaftSnapshotInterval = orDefault(c.RaftSnapshotInterval, 2*time.Minute)

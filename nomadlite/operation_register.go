@@ -132,11 +132,23 @@ func (s *Server) RegisterJob(ctx context.Context, req *api.JobRegisterRequest) (
 			cmd.Eval.Priority = req.EvalPriority
 		}
 	}
-	if sub := req.Submission; sub != nil && len(sub.Source)+len(sub.Variables) > api.MaxJobSource {
+	if n := submissionSize(req.Submission); n > s.cfg.JobMaxSource {
 		cmd.Submission = nil
-		warnings = append(warnings, "the source of the job is too long to be kept beside it")
+		warnings = append(warnings, fmt.Sprintf("the source of the job is not kept beside it: it has %d bytes, job_max_source_size allows %d", n, max(s.cfg.JobMaxSource, 0)))
 	}
 	return s.registered(ctx, cmd, warnings)
+}
+
+// submissionSize is what a job's source takes, in bytes.
+func submissionSize(sub *structs.JobSubmission) int {
+	if sub == nil {
+		return 0
+	}
+	n := len(sub.Source) + len(sub.Variables)
+	for name, value := range sub.VariableFlags {
+		n += len(name) + len(value)
+	}
+	return n
 }
 
 // registered commits a registration and answers it.

@@ -141,3 +141,36 @@ func goldenFiles(t *testing.T) map[string]jobspec.ParseConfig {
 	}
 	return out
 }
+
+// TestSourceBesideTheJob keeps the source of each version, with its variables,
+// and drops one that is too long with a warning.
+func TestSourceBesideTheJob(t *testing.T) {
+	s, _ := startServer(t, "")
+	ctx, jobs := s.context(), s.client.Jobs()
+	put := func(priority int, source string) string {
+		job := testJob("a", "service")
+		job.Priority = priority
+		resp, _, err := jobs.Register(ctx, &api.JobRegisterRequest{Job: job, Submission: &structs.JobSubmission{
+			Source: source, Format: "hcl2", VariableFlags: map[string]string{"n": "1"}, Variables: "m = [2]\n"}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.Warnings
+	}
+	if w := put(50, "first"); w != "" {
+		t.Errorf("warnings %q", w)
+	}
+	put(60, "second")
+	if w := put(70, strings.Repeat("x", api.MaxJobSource)); !strings.Contains(w, "the source of the job is not kept beside it: it has 1048586 bytes, job_max_source_size allows 1048576") {
+		t.Errorf("warnings %q", w)
+	}
+	for version, want := range []string{"first", "second"} {
+		sub, _, err := jobs.Submission(ctx, "a", uint64(version), nil)
+		if err != nil || sub.Source != want || sub.Format != "hcl2" || sub.VariableFlags["n"] != "1" || sub.Variables != "m = [2]\n" {
+			t.Errorf("version %d: %+v, %v", version, sub, err)
+		}
+	}
+	if _, _, err := jobs.Submission(ctx, "a", 2, nil); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("version 2: %v", err)
+	}
+}

@@ -41,6 +41,14 @@ func serverConfig(cfg *config.Config, rpcAddr string, log hclog.Logger) nomadlit
 		ServiceProvider: s.DefaultServiceProvider, OIDCIssuer: s.OIDCIssuer,
 		ParseJob: parseJob, Logger: log,
 	}
+	if out.JobMaxCount == 0 {
+		out.JobMaxCount = -1 // the file says 0 for no limit
+	}
+	if n, err := config.ByteSize(s.JobMaxSourceSize); err == nil && n > 0 {
+		out.JobMaxSource = n
+	} else {
+		out.JobMaxSource = -1
+	}
 	if s.NumSchedulers != nil {
 		out.NumSchedulers = *s.NumSchedulers
 	}

@@ -8,11 +8,14 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -517,6 +520,9 @@ func (c *Config) Validate() error {
 	if p := c.Server.DefaultServiceProvider; p != "" && p != "consul" && p != "nomad" {
 		bad("server.default_service_provider must be \"consul\" or \"nomad\": got %q", p)
 	}
+	if n, err := ByteSize(c.Server.JobMaxSourceSize); err != nil || n > maxJobSource {
+		bad("server.job_max_source_size must be a size such as \"512K\", at most 1M: got %q", c.Server.JobMaxSourceSize)
+	}
 	if lo, hi := c.Client.MinDynamicPort, c.Client.MaxDynamicPort; lo < 1 || hi > 65535 || lo > hi {
 		bad("client.min_dynamic_port..max_dynamic_port must lie within 1..65535: got %d..%d", lo, hi)
 	}
@@ -529,6 +535,27 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%s", strings.Join(problems, "\n"))
 	}
 	return nil
+}
+
+// maxJobSource is the most that servers keep of a job's source, in bytes: it
+// travels in one log entry with the job.
+const maxJobSource = 1 << 20
+
+var byteSize = regexp.MustCompile(`^([0-9]{1,15}) ?([KMG]?)B?$`)
+
+// ByteSize reads a size such as "1M" or "512 KB", in bytes; units are powers of
+// 1024.
+func ByteSize(text string) (int, error) {
+	m := byteSize.FindStringSubmatch(strings.ToUpper(strings.ReplaceAll(text, "i", "")))
+	if m == nil {
+		return 0, fmt.Errorf("cannot read %q as a size: write a number and a unit, as in \"512K\" or \"1M\"", text)
+	}
+	n, err := strconv.Atoi(m[1])
+	unit := map[string]int{"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[m[2]]
+	if err != nil || n > math.MaxInt/unit {
+		return 0, fmt.Errorf("cannot read %q as a size: it is too large", text)
+	}
+	return n * unit, nil
 }
 
 // firstAddress is this machine's first non-loopback IPv4 address, else

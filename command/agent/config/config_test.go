@@ -122,3 +122,16 @@ func FuzzParse(f *testing.F) {
 		_, _ = Default().Parse("f.hcl", src)
 	})
 }
+
+func TestByteSize(t *testing.T) {
+	for text, want := range map[string]int{"0": 0, "1": 1, "512K": 512 << 10, "1M": 1 << 20, "1 MiB": 1 << 20, "2kb": 2 << 10, "3G": 3 << 30} {
+		if n, err := ByteSize(text); err != nil || n != want {
+			t.Errorf("%q: %d, %v", text, n, err)
+		}
+	}
+	for _, text := range []string{"", "M", "-1", "1.5M", "1T", "999999999999999G", "1 000"} {
+		if n, err := ByteSize(text); err == nil {
+			t.Errorf("%q is read as %d", text, n)
+		}
+	}
+}
