@@ -138,6 +138,22 @@ func (n Nodes) Stats(ctx context.Context, id string, q *QueryOptions) (*HostStat
 	return out, err
 }
 
+// Meta returns a node's metadata; "" is the agent's own node.
+func (n Nodes) Meta(ctx context.Context, id string, q *QueryOptions) (*NodeMetaResponse, error) {
+	if id != "" {
+		q = q.with("node_id", id)
+	}
+	out, _, err := get[*NodeMetaResponse](ctx, n.c, "/v1/client/metadata", q)
+	return out, err
+}
+
+// ApplyMeta changes a node's metadata and returns what it is then.
+func (n Nodes) ApplyMeta(ctx context.Context, req *NodeMetaApplyRequest, w *WriteOptions) (*NodeMetaResponse, error) {
+	out := &NodeMetaResponse{}
+	_, err := n.c.write(ctx, "POST", "/v1/client/metadata", req, out, w)
+	return out, err
+}
+
 // GC removes all finished allocations from a node's disk.
 func (n Nodes) GC(ctx context.Context, id string, q *QueryOptions) error {
 	if id != "" {

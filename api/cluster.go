@@ -32,6 +32,13 @@ type NodeUpdateResponse struct {
 	ResponseMeta
 }
 
+// NodeMetaApplyRequest changes the metadata of a node, of the asked agent's own
+// when NodeID is empty; null unsets a key.
+type NodeMetaApplyRequest struct {
+	NodeID string
+	Meta   map[string]*string
+}
+
 // NodeMetaResponse is the metadata of a node; Static comes from the agent's
 // configuration, Dynamic from the API (null unsets), Meta is both together.
 type NodeMetaResponse struct {

@@ -225,19 +225,30 @@ type TaskGroupScaleStatus struct {
 	Running   int
 	Healthy   int
 	Unhealthy int
-	Events    []ScalingEvent
+	Events    []*structs.ScalingEvent // newest first
 }
 
-// ScalingEvent records one scaling of a group.
-type ScalingEvent struct {
-	Count         *int64
-	PreviousCount int64
-	Error         bool
-	Message       string
-	Meta          map[string]any
-	EvalID        *string
-	Time          uint64 // unix nanoseconds
-	CreateIndex   uint64
+// ScalingPolicyStub is a scaling policy in a list.
+type ScalingPolicyStub struct {
+	ID          string
+	Enabled     bool
+	Type        string
+	Target      map[string]string // Namespace, Job and Group
+	CreateIndex uint64
+	ModifyIndex uint64
+}
+
+// ScalingPolicy is the scaling block of a group; its id follows from its target.
+type ScalingPolicy struct {
+	ID          string
+	Namespace   string
+	Target      map[string]string
+	Type        string
+	Min, Max    *int64
+	Policy      map[string]any
+	Enabled     *bool
+	CreateIndex uint64
+	ModifyIndex uint64
 }
 
 // NamespacedID names a job.

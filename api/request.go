@@ -80,6 +80,17 @@ type Response struct {
 // Param returns the part of the path that ":name" matched.
 func (r *Request) Param(name string) string { return r.params[name] }
 
+// NodeID is the node that a request names, "" for that of the asked agent.
+func (r *Request) NodeID() string {
+	if r.Route.Name == routeApplyMeta {
+		body := NodeMetaApplyRequest{}
+		if _, err := r.DecodeOptional(&body); err == nil && body.NodeID != "" { // its handler tells an error
+			return body.NodeID
+		}
+	}
+	return r.Values.Get("node_id")
+}
+
 // Bool reads a boolean parameter; an empty or absent one is def. A bad value
 // is a 500 by the contract (http-api.md 1.2).
 func (r *Request) Bool(name string, def bool) (bool, error) {

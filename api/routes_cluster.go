@@ -1,5 +1,8 @@
 package api
 
+// routeApplyMeta is the row whose body names a node.
+const routeApplyMeta = "client.applyMeta"
+
 func nodeRoutes() []Route {
 	return []Route{
 		list("node.list", "/v1/nodes", capNode, ListUUID, "List nodes; resources and os add fields."),
@@ -17,6 +20,8 @@ func nodeRoutes() []Route {
 		list("nodePool.nodes", "/v1/node/pool/:name/nodes", capNode, ListUUID, "List the nodes of a pool."),
 		list("nodePool.jobs", "/v1/node/pool/:name/jobs", "ns:list-jobs", ListNamespaced, "List the jobs of a pool."),
 		node("client.stats", "/v1/client/stats", capNode, "What a node's host uses.").cors(),
+		node("client.meta", "/v1/client/metadata", capNode, "The metadata of a node.").cors(),
+		node(routeApplyMeta, "/v1/client/metadata", capNodeEdit, "Change the metadata of a node; null unsets a key.").methods("POST").limit(defaultBody).cors(),
 		node("client.gc", "/v1/client/gc", capNodeEdit, "Remove all finished allocations from a node.").methods("GET", "PUT", "POST"),
 	}
 }

@@ -1,7 +1,11 @@
 package api
 
+const capReadPolicies = "ns:list-scaling-policies|read-job"
+
 func serviceRoutes() []Route {
 	return []Route{
+		list("scaling.policies", "/v1/scaling/policies", capReadPolicies, ListNamespaced, "List the scaling policies of jobs, of one job or type."),
+		read("scaling.policy", "/v1/scaling/policy/:id", "ns:read-scaling-policy|read-job", "Read a scaling policy.").ofObject(),
 		list("service.list", "/v1/services", capReadJob, ListNamespaced, "List the names of services with their tags."),
 		list("service.read", "/v1/service/:name", capReadJob, ListName, "List the instances of a service; choose=<number>|<key> picks some, healthy=true those whose checks pass.").inNamespace(),
 		write("service.delete", "/v1/service/:name/:id", "ns:submit-job|delete-service-registration", "Remove the registration of an instance.").methods("DELETE").as(AnswerEmpty),

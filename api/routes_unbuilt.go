@@ -22,11 +22,8 @@ GET          /v1/plugins                               plugin:list           200
 GET          /v1/plugin/csi/:id                        plugin:read           404 plugin not found
 GET          /v1/client/allocation/:id/snapshot        ns:read-job           501 cannot send an allocation's disk: migration is not in this build
 GET,PUT,POST /v1/client/allocation/:id/pause           ns:submit-job|pause-allocation 501 cannot pause tasks: schedules are not in this build
-GET,POST     /v1/client/metadata                       node:read             501 cannot use node metadata: it is not in this build
 GET          /v1/client/identity                       node:read             501 cannot read node identity: it is not in this build
 PUT,POST     /v1/client/identity/renew                 node:write            501 cannot renew node identity: it is not in this build
-GET          /v1/scaling/policies                      ns:list-scaling-policies 200 []
-GET          /v1/scaling/policy/:id                    ns:read-scaling-policy 404 policy not found
 GET          /v1/agent/schedulers                      agent:read            501 cannot list schedulers: it is not in this build
 GET,PUT,POST /v1/agent/schedulers/config               agent:read            501 cannot configure schedulers: it is not in this build
 GET          /v1/agent/host                            agent:read            501 cannot describe the host: it is not in this build

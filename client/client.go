@@ -69,6 +69,7 @@ type Client struct {
 
 	mu      sync.Mutex // guards what follows
 	node    *structs.Node
+	meta    *nodeMeta
 	runners map[string]*run
 	queue   []*structs.Allocation // new ones that wait for room
 }
@@ -138,6 +139,14 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Ineligible {
 		node.SchedulingEligibility = structs.NodeIneligible
 	}
+	meta, warning, err := readNodeMeta(metaFile(cfg.StateDir), node.Meta)
+	if err != nil {
+		return nil, err
+	}
+	if warning != "" {
+		log.Warn(warning)
+	}
+	node.Meta = meta.merged()
 	db, warning, err := localdb.Open(filepath.Join(cfg.StateDir, "state.log"), !cfg.Ephemeral)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the client's state: %w", err)
@@ -146,7 +155,7 @@ func New(cfg Config) (*Client, error) {
 		log.Warn(warning)
 	}
 	c := &Client{
-		cfg: cfg, log: log, db: db, network: networks, wrapDB: func(db alloc.DB) alloc.DB { return db }, volumes: volumes, volumesWanted: make(chan []*structs.HostVolume, 1), node: node, runners: map[string]*run{},
+		cfg: cfg, log: log, db: db, network: networks, wrapDB: func(db alloc.DB) alloc.DB { return db }, volumes: volumes, volumesWanted: make(chan []*structs.HostVolume, 1), node: node, meta: meta, runners: map[string]*run{},
 		slots:       make(chan struct{}, startsPerCore*runtime.NumCPU()),
 		nodeChanged: make(chan struct{}, 1), driverSeen: make(chan string, len(cfg.Drivers)),
 		beatNow: make(chan struct{}, 1), registered: make(chan struct{}),

@@ -22,6 +22,7 @@ func (c *Client) Bind(mux *api.Mux) {
 		"client.allocGC": c.allocGC, "client.allocExec": c.allocExec, "client.jobAction": c.jobAction,
 		"client.allocChecks": c.allocChecks, "client.checks": c.allocChecks,
 		"client.stats": c.hostStats, "client.gc": c.collectNow,
+		"client.meta": c.readMeta, "client.applyMeta": c.applyMeta,
 	} {
 		mux.Bind(name, h)
 	}
@@ -43,7 +44,7 @@ func (c *Client) Answers(r *api.Request) bool {
 		defer c.mu.Unlock()
 		return c.runners[id] != nil
 	}
-	id := r.Values.Get("node_id")
+	id := r.NodeID()
 	return id == "" || id == c.Node().ID
 }
 
@@ -64,7 +65,7 @@ func (c *Client) find(r *api.Request) (*run, error) {
 
 // localNode refuses requests for another node: they are passed on before.
 func (c *Client) localNode(r *api.Request) error {
-	if id := r.Values.Get("node_id"); id != "" && id != c.Node().ID {
+	if id := r.NodeID(); id != "" && id != c.Node().ID {
 		return structs.Errorf(structs.NotFound, "Unknown node %q", id)
 	}
 	return nil

@@ -163,7 +163,7 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"variable.set": e.setVariable, "variable.delete": e.deleteVariable, "keyring.list": e.listRootKeys,
 		"volume.list": e.listVolumes, "volume.read": e.readVolume, "volume.create": e.createVolume,
 		"volume.register": e.registerVolume, "volume.delete": e.deleteVolume,
-		"event.stream": e.streamEvents,
+		"event.stream": e.streamEvents, "scaling.policies": e.listScalingPolicies, "scaling.policy": e.readScalingPolicy,
 		"service.list": e.listServices, "service.read": e.readService, "service.delete": e.deleteService, "alloc.services": e.allocServices,
 		"identity.keys": e.keySet, "identity.discovery": e.discovery,
 		"search.prefix": e.searchPrefix, "search.fuzzy": e.searchFuzzy,

@@ -312,23 +312,23 @@ func (e *endpoints) jobScaleStatus(ctx context.Context, r *api.Request) (*api.Re
 			if job == nil {
 				return s.TableIndex(state.TableJobs)
 			}
-			return max(job.ModifyIndex, newest(s, state.TableAllocs, s.AllocsByJob(ns, id, false), allocModified))
+			return max(job.ModifyIndex, s.ScalingEventsIndex(ns, id), newest(s, state.TableAllocs, s.AllocsByJob(ns, id, false), allocModified))
 		},
 		render: func(s *state.Snapshot) (*api.Response, error) {
 			job := s.Job(ns, id)
 			if job == nil {
 				return nil, notFound("job")
 			}
-			return body(scaleStatus(job, s.AllocsByJob(ns, id, false)))
+			return body(scaleStatus(job, s.ScalingEvents(ns, id), s.AllocsByJob(ns, id, false)))
 		},
 	})
 }
 
-func scaleStatus(job *structs.Job, allocs iter.Seq[*structs.Allocation]) *api.JobScaleStatusResponse {
+func scaleStatus(job *structs.Job, events map[string][]*structs.ScalingEvent, allocs iter.Seq[*structs.Allocation]) *api.JobScaleStatusResponse {
 	out := &api.JobScaleStatusResponse{JobID: job.ID, Namespace: job.Namespace, JobCreateIndex: job.CreateIndex,
 		JobModifyIndex: job.ModifyIndex, JobStopped: job.Stop, TaskGroups: map[string]*api.TaskGroupScaleStatus{}}
 	for _, g := range job.TaskGroups {
-		out.TaskGroups[g.Name] = &api.TaskGroupScaleStatus{Desired: structs.Val(g.Count), Events: []api.ScalingEvent{}}
+		out.TaskGroups[g.Name] = &api.TaskGroupScaleStatus{Desired: structs.Val(g.Count), Events: append([]*structs.ScalingEvent{}, events[g.Name]...)}
 	}
 	for a := range allocs {
 		g := out.TaskGroups[a.TaskGroup]

@@ -173,7 +173,7 @@ func (s *Server) nodeOf(r *api.Request) (string, error) {
 		id = r.Values.Get("allocID")
 	}
 	if id == "" {
-		return r.Values.Get("node_id"), nil
+		return r.NodeID(), nil
 	}
 	if len(id) != 36 {
 		return "", structs.Errorf(structs.Invalid, "must provide a valid alloc id")

@@ -38,6 +38,8 @@ func (s *Server) Register(ctx context.Context, node *structs.Node) (*api.NodeReg
 		cmd.Evals = systemEvals(snap, &n, now)
 	case !sameSecret(old, n.SecretID):
 		return nil, errWrongSecret(n.ID)
+	case old.Status == n.Status && old.ComputedClass != n.ComputedClass: // jobs of every node may fit now, or no longer
+		cmd.Evals = systemEvals(snap, &n, now)
 	case old.Status != n.Status:
 		cmd.Event = nodeEvent(structs.NodeEventSubsystemCluster, "Node re-registered", now)
 		cmd.Evals = nodeEvals(snap, &n, now)

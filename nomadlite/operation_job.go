@@ -2,6 +2,7 @@ package nomadlite
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/nomadlite/nomadlite/api"
@@ -229,8 +230,20 @@ func (s *Server) UntagJob(ctx context.Context, ns, id, name string) (*api.TagVer
 	return nil, structs.Errorf(structs.NotFound, "cannot remove the tag %q of job %q: no version has it", name, id)
 }
 
-// ScaleJob changes the count of a group. A request without a count changes
-// nothing.
+// maxScalingMeta bounds the metadata of a scaling event, in bytes of JSON.
+const maxScalingMeta = 8 << 10
+
+// scalingEvent is what a request adds to a group's history.
+func scalingEvent(req *api.ScalingRequest, now int64) (*structs.ScalingEvent, error) {
+	raw, err := json.Marshal(req.Meta)
+	if err != nil || len(raw)+len(req.Message) > maxScalingMeta {
+		return nil, structs.Errorf(structs.Invalid, "message and metadata of a scaling event may have up to %d bytes, not %d", maxScalingMeta, len(raw)+len(req.Message))
+	}
+	return &structs.ScalingEvent{Error: req.Error, Message: req.Message, Meta: req.Meta, Time: uint64(now)}, nil
+}
+
+// ScaleJob changes the count of a group. A request without a count only adds to
+// the group's history.
 func (s *Server) ScaleJob(ctx context.Context, ns, id string, req *api.ScalingRequest) (*api.JobRegisterResponse, error) {
 	if err := s.awaitLeader(ctx); err != nil {
 		return nil, err
@@ -243,8 +256,18 @@ func (s *Server) ScaleJob(ctx context.Context, ns, id string, req *api.ScalingRe
 	if job == nil {
 		return nil, structs.Errorf(structs.NotFound, "job %q not found", id)
 	}
+	now := time.Now().UnixNano()
+	event, err := scalingEvent(req, now)
+	if err != nil {
+		return nil, err
+	}
 	if req.Count == nil {
-		return &api.JobRegisterResponse{JobModifyIndex: job.JobModifyIndex, ResponseMeta: api.ResponseMeta{Index: snap.Index()}}, nil
+		group := req.Target["Group"]
+		if job.LookupGroup(group) == nil {
+			return nil, errNoScaledGroup(group)
+		}
+		_, index, err := s.apply(ctx, fsm.ScalingEventAdd, &state.ScalingEventAdd{Namespace: ns, JobID: id, Group: group, Event: event})
+		return &api.JobRegisterResponse{JobModifyIndex: job.JobModifyIndex, ResponseMeta: api.ResponseMeta{Index: index}}, err
 	}
 	group, err := scalable(snap, job, req)
 	if err != nil {
@@ -255,13 +278,17 @@ func (s *Server) ScaleJob(ctx context.Context, ns, id string, req *api.ScalingRe
 	if err := fsm.CheckWhole(scaled); err != nil {
 		return nil, err
 	}
-	now := time.Now().UnixNano()
-	cmd := &state.JobScale{Namespace: ns, JobID: id, Group: group, Count: int(*req.Count), EnforceIndex: req.JobModifyIndex != 0, JobModifyIndex: req.JobModifyIndex, Now: now}
+	cmd := &state.JobScale{Namespace: ns, JobID: id, Group: group, Count: int(*req.Count), EnforceIndex: req.JobModifyIndex != 0, JobModifyIndex: req.JobModifyIndex,
+		Now: now, Event: event}
 	if !isParent(job) {
 		cmd.Eval = newEval(job, structs.EvalTriggerScaling, now)
 	}
 	value, index, err := s.apply(ctx, fsm.JobScale, cmd)
 	return registerResponse(value, index, nil, err)
+}
+
+func errNoScaledGroup(group string) error {
+	return structs.Errorf(structs.Invalid, "task group %q specified for scaling does not exist in job", group)
 }
 
 // scalable says which group a request scales, and refuses what must not be.
@@ -270,7 +297,7 @@ func scalable(snap *state.Snapshot, job *structs.Job, req *api.ScalingRequest) (
 	g, count := job.LookupGroup(group), *req.Count
 	switch {
 	case g == nil:
-		return "", structs.Errorf(structs.Invalid, "task group %q specified for scaling does not exist in job", group)
+		return "", errNoScaledGroup(group)
 	case count < 0:
 		return "", structs.Errorf(structs.Invalid, "scaling action count can't be negative")
 	case job.Type == structs.JobTypeSystem && count > 1:

@@ -1,6 +1,7 @@
 package nomadlite
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -127,6 +128,87 @@ func TestScale(t *testing.T) {
 	status, _, err := jobs.ScaleStatus(ctx, "a", nil)
 	if err != nil || status.TaskGroups["g"].Desired != 3 {
 		t.Errorf("%+v %v", status, err)
+	}
+}
+
+// TestScalingHistory keeps the newest events of a group: what was scaled, and
+// what an autoscaler said.
+func TestScalingHistory(t *testing.T) {
+	s, _ := startServer(t, "")
+	ctx, jobs := s.context(), s.client.Jobs()
+	s.register(testJob("a", "batch"))
+	note := func(req *api.ScalingRequest) error {
+		req.Target = map[string]string{"Group": "g"}
+		_, _, err := jobs.Scale(ctx, "a", req, nil)
+		return err
+	}
+	if err := note(&api.ScalingRequest{Count: structs.Ptr(int64(3)), Message: "up"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := note(&api.ScalingRequest{Error: true, Message: "no metrics", Meta: map[string]any{"source": "prometheus"}}); err != nil {
+		t.Fatal(err)
+	}
+	fails(t, "an error with a count", note(&api.ScalingRequest{Count: structs.Ptr(int64(3)), Error: true}), "400 (scaling action should not contain count if error is true)")
+	fails(t, "a long message", note(&api.ScalingRequest{Message: strings.Repeat("x", maxScalingMeta)}), "400 (message and metadata of a scaling event may have up to 8192 bytes, not 8196)")
+	events := func() []*structs.ScalingEvent {
+		status, _, err := jobs.ScaleStatus(ctx, "a", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return status.TaskGroups["g"].Events
+	}
+	got := events()
+	if len(got) != 2 || got[0].Message != "no metrics" || !got[0].Error || got[0].Count != nil || got[0].PreviousCount != 3 || got[0].Meta["source"] != "prometheus" {
+		t.Fatalf("%+v", got)
+	}
+	if e := got[1]; e.Message != "up" || structs.Val(e.Count) != 3 || e.PreviousCount != 1 || len(structs.Val(e.EvalID)) != 36 || e.Time == 0 || e.CreateIndex >= got[0].CreateIndex {
+		t.Errorf("%+v", e)
+	}
+	for i := range structs.TrackedScalingEvents {
+		if err := note(&api.ScalingRequest{Message: fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := events(); len(got) != structs.TrackedScalingEvents || got[0].Message != "19" || got[19].Message != "0" {
+		t.Errorf("%d events: %+v", len(got), got[0])
+	}
+	if _, _, err := jobs.Stop(ctx, "a", api.StopOptions{Purge: true}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if left := s.store.Snapshot().ScalingEvents("default", "a"); left != nil {
+		t.Errorf("a purged job has %v", left)
+	}
+}
+
+// TestScalingPolicies are the scaling blocks of the jobs that are not stopped.
+func TestScalingPolicies(t *testing.T) {
+	s, _ := startServer(t, "")
+	ctx, scaling := s.context(), s.client.Scaling()
+	for _, id := range []string{"a", "b"} {
+		job := testJob(id, "batch")
+		job.TaskGroups[0].Scaling = &structs.ScalingPolicy{Max: structs.Ptr(int64(3)), Policy: map[string]any{"cooldown": "1m"}, Enabled: structs.Ptr(id == "a")}
+		s.register(job)
+	}
+	s.register(testJob("plain", "batch"))
+	all, meta, err := scaling.Policies(ctx, "", "", nil)
+	if err != nil || len(all) != 2 || meta.LastIndex == 0 {
+		t.Fatalf("%+v %v", all, err)
+	}
+	one, _, err := scaling.Policies(ctx, "a", "horizontal", nil)
+	if err != nil || len(one) != 1 || !one[0].Enabled || one[0].Target["Job"] != "a" || one[0].Target["Group"] != "g" {
+		t.Fatalf("%+v %v", one, err)
+	}
+	p, _, err := scaling.Policy(ctx, one[0].ID, nil)
+	if err != nil || structs.Val(p.Max) != 3 || p.Policy["cooldown"] != "1m" || p.Type != "horizontal" || p.Namespace != "default" {
+		t.Errorf("%+v %v", p, err)
+	}
+	_, _, err = scaling.Policy(ctx, newID(), nil)
+	fails(t, "policy", err, "404 (policy not found)")
+	if _, _, err := s.client.Jobs().Stop(ctx, "a", api.StopOptions{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if left, _, err := scaling.Policies(ctx, "", "", nil); err != nil || len(left) != 1 || left[0].Target["Job"] != "b" {
+		t.Errorf("%+v %v", left, err)
 	}
 }
 

@@ -47,6 +47,7 @@ const (
 	AllocUpdates          Type = 80 // state.AllocUpdates
 	ServicesUpdate        Type = 75 // state.ServicesUpdate
 	ServiceDelete         Type = 76 // state.ServiceDelete
+	ScalingEventAdd       Type = 51 // state.ScalingEventAdd
 )
 
 // command is a row of the table of appliers.
@@ -94,6 +95,7 @@ var commands = map[Type]command{
 	HostVolumeUpsert:      done("HostVolumeUpsert", (*state.Txn).UpsertHostVolume),
 	HostVolumeDelete:      done("HostVolumeDelete", (*state.Txn).DeleteHostVolume),
 	ServicesUpdate:        done("ServicesUpdate", (*state.Txn).UpdateServices),
+	ScalingEventAdd:       done("ScalingEventAdd", (*state.Txn).AddScalingEvent),
 	ServiceDelete:         done("ServiceDelete", (*state.Txn).DeleteService),
 }
 

@@ -62,6 +62,15 @@ type JobScale struct {
 	EnforceIndex   bool
 	JobModifyIndex uint64
 	Now            int64
+	Event          *structs.ScalingEvent // of the group's history; may be nil
+}
+
+// ScalingEventAdd adds to the history of a group that is not scaled.
+type ScalingEventAdd struct {
+	Namespace string
+	JobID     string
+	Group     string
+	Event     *structs.ScalingEvent
 }
 
 // JobStability marks a version as stable or not.

@@ -53,6 +53,7 @@ func rich(t testing.TB) *world {
 		must(w, (*Txn).Collect, &Collect{Allocs: []string{r.AllocIDs[0][2]}})
 	}
 	must(w, (*Txn).RecordPeriodicLaunch, &PeriodicLaunch{Namespace: "default", JobID: "web", Launch: until})
+	must(w, (*Txn).AddScalingEvent, &ScalingEventAdd{Namespace: "default", JobID: "web", Group: "web", Event: &structs.ScalingEvent{Message: "up", Meta: map[string]any{"a": "b"}, Time: 5}})
 	must(w, (*Txn).AddRootKey, &RootKeyAdd{Key: &RootKey{RootKeyMeta: structs.RootKeyMeta{KeyID: "key-1"}, KEK: "kek", Sealed: []byte{1}}})
 	if _, err := do(w, (*Txn).SetVariable, &VariableSet{Variable: &SealedVariable{VariableMetadata: structs.VariableMetadata{Namespace: "default", Path: "db"}, KeyID: "key-1", Sealed: []byte{2}}, Now: w.now}); err != nil {
 		t.Fatal(err)

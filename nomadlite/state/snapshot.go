@@ -98,6 +98,22 @@ func (s *Snapshot) JobSummary(ns, id string) *structs.JobSummary {
 	return summaries.get(s.r, joinKey(ns, id))
 }
 
+// ScalingEvents returns the history of a job's groups, newest first.
+func (s *Snapshot) ScalingEvents(ns, id string) map[string][]*structs.ScalingEvent {
+	if e := scalings.get(s.r, joinKey(ns, id)); e != nil {
+		return e.Groups
+	}
+	return nil
+}
+
+// ScalingEventsIndex is when that history changed last, 0 for none.
+func (s *Snapshot) ScalingEventsIndex(ns, id string) uint64 {
+	if e := scalings.get(s.r, joinKey(ns, id)); e != nil {
+		return e.ModifyIndex
+	}
+	return 0
+}
+
 // JobSubmission returns the source that a version was registered from, or nil.
 func (s *Snapshot) JobSubmission(ns, id string, version uint64) *structs.JobSubmission {
 	if sub := submissions.get(s.r, versionKey(ns, id, version)); sub != nil {

@@ -14,6 +14,14 @@ type launch struct {
 	ModifyIndex uint64
 }
 
+// scaling is the history of a job's groups, the newest event first.
+type scaling struct {
+	Namespace   string
+	JobID       string
+	Groups      map[string][]*structs.ScalingEvent
+	ModifyIndex uint64
+}
+
 // submission is the source of a job version.
 type submission struct {
 	structs.JobSubmission
@@ -129,4 +137,10 @@ var launches = declare(table[launch]{
 	id: TablePeriodicLaunches, name: "periodic launches",
 	key:   func(l *launch) string { return joinKey(l.Namespace, l.JobID) },
 	dirty: func(l *launch) []Key { return []Key{KeyJob(l.Namespace, l.JobID)} },
+})
+
+var scalings = declare(table[scaling]{
+	id: TableScalingEvents, name: "scaling events",
+	key:   func(s *scaling) string { return joinKey(s.Namespace, s.JobID) },
+	dirty: func(s *scaling) []Key { return []Key{KeyJob(s.Namespace, s.JobID)} },
 })

@@ -143,6 +143,7 @@ func (t *Txn) purgeJob(job *structs.Job) {
 	summaries.remove(t, key)
 	delete(t.summaries, JobKey{job.Namespace, job.ID})
 	launches.remove(t, key)
+	scalings.remove(t, key)
 	for _, v := range slices.Collect(jobVersions.prefix(t.root, key+sep)) {
 		jobVersions.remove(t, versionKey(v.Namespace, v.ID, v.Version))
 	}
@@ -178,7 +179,43 @@ func (t *Txn) ScaleJob(c *JobScale) (*JobResult, error) {
 	scaled.TaskGroups = slices.Clone(old.TaskGroups)
 	scaled.TaskGroups[i] = &group
 	job, changed := t.putJob(&scaled, old, c.Now)
+	if e := c.Event; e != nil {
+		event := *e
+		event.Count, event.PreviousCount = structs.Ptr(int64(c.Count)), int64(structs.Val(old.TaskGroups[i].Count))
+		if c.Eval != nil {
+			event.EvalID = structs.Ptr(c.Eval.ID)
+		}
+		t.noteScaling(c.Namespace, c.JobID, c.Group, &event)
+	}
 	return t.jobResult(job, changed, c.Eval), nil
+}
+
+// AddScalingEvent adds to the history of a group without scaling it.
+func (t *Txn) AddScalingEvent(c *ScalingEventAdd) error {
+	job := jobs.get(t.root, joinKey(c.Namespace, c.JobID))
+	var g *structs.TaskGroup
+	if job != nil {
+		g = job.LookupGroup(c.Group)
+	}
+	if g == nil || c.Event == nil {
+		return structs.Errorf(structs.NotFound, "cannot record a scaling event of job %q: it has no group %q", c.JobID, c.Group)
+	}
+	event := *c.Event
+	event.Count, event.PreviousCount = nil, int64(structs.Val(g.Count))
+	t.noteScaling(c.Namespace, c.JobID, c.Group, &event)
+	return nil
+}
+
+// noteScaling puts an event in front of a group's history.
+func (t *Txn) noteScaling(ns, id, group string, event *structs.ScalingEvent) {
+	next := scaling{Namespace: ns, JobID: id, Groups: map[string][]*structs.ScalingEvent{}, ModifyIndex: t.index}
+	if old := scalings.get(t.root, joinKey(ns, id)); old != nil {
+		maps.Copy(next.Groups, old.Groups)
+	}
+	event.CreateIndex = t.index
+	list := append([]*structs.ScalingEvent{event}, next.Groups[group]...)
+	next.Groups[group] = list[:min(len(list), structs.TrackedScalingEvents)]
+	scalings.set(t, &next)
 }
 
 // SetJobStability marks a version as one to revert to, or not.

@@ -29,6 +29,7 @@ const (
 	TableAutopilot
 	TableHostVolumes
 	TableServices
+	TableScalingEvents
 	tableCount
 )
 
