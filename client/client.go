@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nomadlite/nomadlite/client/alloc"
+	"github.com/nomadlite/nomadlite/client/artifact"
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/fingerprint"
 	"github.com/nomadlite/nomadlite/client/keeper"
@@ -54,6 +55,7 @@ type Client struct {
 	services *service.Hook
 	// templates renders those of tasks, set by Run.
 	templates *template.Hook
+	artifacts *artifact.Hook
 
 	// nodeChanged asks for a new registration, driverSeen counts first
 	// fingerprints.
@@ -147,6 +149,10 @@ func New(cfg Config) (*Client, error) {
 		log.Warn(warning)
 	}
 	node.Meta = meta.merged()
+	cfg.Artifacts.Binary, cfg.Artifacts.Logger = cfg.Binary, log.Named("artifact")
+	if cfg.Artifacts.Cache, err = artifact.NewCache(filepath.Join(cfg.StateDir, "artifacts"), cfg.ArtifactCache); err != nil {
+		return nil, err
+	}
 	db, warning, err := localdb.Open(filepath.Join(cfg.StateDir, "state.log"), !cfg.Ephemeral)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the client's state: %w", err)
@@ -160,6 +166,7 @@ func New(cfg Config) (*Client, error) {
 		nodeChanged: make(chan struct{}, 1), driverSeen: make(chan string, len(cfg.Drivers)),
 		beatNow: make(chan struct{}, 1), registered: make(chan struct{}),
 	}
+	c.artifacts = artifact.New(cfg.Artifacts)
 	c.reports = newReporter(cfg.Servers, c.identity, log)
 	c.offers = service.NewReporter(cfg.Workloads, c.identity, log.Named("services"))
 	return c, nil

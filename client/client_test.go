@@ -14,6 +14,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/client/artifact"
+	"github.com/nomadlite/nomadlite/client/artifact/fetch"
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/fingerprint"
 	"github.com/nomadlite/nomadlite/client/keeper"
@@ -27,6 +29,8 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case "keeper":
 			os.Exit(keeper.Main(os.Args[2:]))
+		case fetch.Command:
+			os.Exit(fetch.Main())
 		case "plugin":
 			rawexec.Serve()
 			os.Exit(0)
@@ -209,6 +213,8 @@ func startWith(t *testing.T, dir string, s *servers, ephemeral bool, change func
 		Servers: s, Workloads: s, Logger: hclog.NewNullLogger(), StateDir: filepath.Join(dir, "client"), AllocDir: filepath.Join(dir, "alloc"), Binary: self,
 		Node:           fingerprint.Config{Name: "n", Datacenter: "dc1", HTTPAddr: "127.0.0.1:4646"},
 		Drivers:        []driver.Spec{{Name: "raw_exec", Argv: []string{self, "plugin", "raw_exec"}, Config: map[string]any{"enabled": true}}},
+		Artifacts:      artifact.Config{HTTPTimeout: time.Minute, GitTimeout: time.Minute, S3Timeout: time.Minute, MaxDownload: 1 << 30, MaxSize: 1 << 30, MaxFiles: 4096},
+		ArtifactCache:  1 << 20,
 		MaxKillTimeout: 30 * time.Second, GCMaxAllocs: 50, GCInterval: time.Hour, Ephemeral: ephemeral,
 	})
 	if err != nil {

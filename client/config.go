@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/client/artifact"
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/fingerprint"
 	"github.com/nomadlite/nomadlite/client/network"
@@ -36,6 +37,10 @@ type Config struct {
 	Network network.Config
 	// VolumesDir holds dynamic host volumes, VolumePluginDir their plugins.
 	VolumesDir, VolumePluginDir string
+	// Artifacts says how artifacts are fetched; Binary, Logger and Cache are
+	// filled in. ArtifactCache bounds what is kept of them, in bytes.
+	Artifacts     artifact.Config
+	ArtifactCache int64
 	// Binary is our own: keeper and built-in drivers run from it.
 	Binary         string
 	Drivers        []driver.Spec

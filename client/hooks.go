@@ -20,6 +20,7 @@ func (c *Client) allocHooks(ctx context.Context) []alloc.Hook {
 		previous{c},
 		&groupNetwork{manager: c.network, drivers: c.drivers, made: map[string]*plugin.NetworkIsolationSpec{}},
 		&hostVolumes{namespace: c.volumes.Namespace},
+		c.artifacts,
 		c.templates,
 		c.services,
 	}

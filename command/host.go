@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/nomadlite/nomadlite/client/artifact/fetch"
 	"github.com/nomadlite/nomadlite/client/keeper"
 	"github.com/nomadlite/nomadlite/drivers/docker"
 	"github.com/nomadlite/nomadlite/drivers/exec"
@@ -20,12 +21,14 @@ var builtinDrivers = map[string]func(){
 }
 
 // hostProcess runs the process of a node that the arguments ask for: its
-// keeper, or a driver plugin. They come before the command line is built, so
+// keeper, a driver plugin, or one that fetches an artifact. They come before the command line is built, so
 // that they stay small.
 func hostProcess(args []string) (code int, ok bool) {
 	switch {
 	case len(args) > 0 && args[0] == "keeper":
 		return keeper.Main(args[1:]), true
+	case len(args) == 1 && args[0] == fetch.Command:
+		return fetch.Main(), true
 	case len(args) == 2 && args[0] == "plugin":
 		serve, known := builtinDrivers[args[1]]
 		if !known {

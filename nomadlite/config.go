@@ -155,7 +155,7 @@ func orDefault[T comparable](v, def T) T {
 
 // unbuiltBlocks are blocks that the clients of this build cannot run: a job
 // must not run as if it had not asked for them. "csi" is a type of volume.
-var unbuiltBlocks = []string{"artifact", "vault", "csi", "csi_plugin", "secret"}
+var unbuiltBlocks = []string{"vault", "csi", "csi_plugin", "secret"}
 
 // unissuedTokens are blocks that ask for tokens: servers sign them, no node hands
 // them to tasks.

@@ -19,7 +19,6 @@ var fixedDisplay = map[string]string{
 	TaskClientReconnected:     "Client reconnected",
 	TaskLeaderDead:            "Leader Task in Group dead",
 	TaskMainDead:              "Main tasks in the group died",
-	TaskDownloadingArtifacts:  "Client is downloading artifacts",
 	TaskRestoreFailed:         "failed to restore task; will not run until server is contacted",
 	TaskWaitingShutdownDelay:  "Waiting for shutdown_delay before killing the task",
 	TaskSkippingShutdownDelay: "Skipping shutdown_delay",
@@ -30,17 +29,18 @@ var fixedDisplay = map[string]string{
 
 // detailDisplay are events whose text is one detail, or a fixed text without it.
 var detailDisplay = map[string][2]string{
-	TaskSetup:            {"message", "Task is being set up"},
-	TaskSetupFailure:     {"setup_error", "Task setup failed"},
-	TaskDriverFailure:    {"driver_error", "Failed to start task"},
-	TaskDriverMessage:    {"driver_message", "The driver reported something"},
-	TaskFailedValidation: {"validation_error", "Validation of task failed"},
-	TaskKilled:           {"kill_error", "Task successfully killed"},
-	TaskNotRestarting:    {"restart_reason", "Task exceeded restart policy"},
-	TaskRestartSignal:    {"restart_reason", "Task signaled to restart"},
-	TaskHookFailed:       {"message", "A task hook failed"},
-	TaskHookMessage:      {"message", "A task hook reported something"},
-	"Alloc Unhealthy":    {"message", "The allocation is unhealthy"},
+	TaskSetup:                {"message", "Task is being set up"},
+	TaskDownloadingArtifacts: {"message", "Client is downloading artifacts"},
+	TaskSetupFailure:         {"setup_error", "Task setup failed"},
+	TaskDriverFailure:        {"driver_error", "Failed to start task"},
+	TaskDriverMessage:        {"driver_message", "The driver reported something"},
+	TaskFailedValidation:     {"validation_error", "Validation of task failed"},
+	TaskKilled:               {"kill_error", "Task successfully killed"},
+	TaskNotRestarting:        {"restart_reason", "Task exceeded restart policy"},
+	TaskRestartSignal:        {"restart_reason", "Task signaled to restart"},
+	TaskHookFailed:           {"message", "A task hook failed"},
+	TaskHookMessage:          {"message", "A task hook reported something"},
+	"Alloc Unhealthy":        {"message", "The allocation is unhealthy"},
 }
 
 // Display is the sentence that users read: DisplayMessage when it is set,

@@ -209,8 +209,6 @@ func (r *Runner) taskConfig(t *Task, id string, inst *driver.Instance) (*plugin.
 // unsupported names what of a task this build cannot do.
 func unsupported(t *structs.Task) string {
 	switch {
-	case len(t.Artifacts) > 0:
-		return "artifact"
 	case t.Vault != nil:
 		return "vault"
 	case t.CSIPluginConfig != nil:

@@ -163,6 +163,9 @@ func makeDir(root *os.Root, name string, mode fs.FileMode) error {
 	return f.Chown(uid, gid)
 }
 
+// Nobody is the user without rights, by its numbers.
+func Nobody() (uid, gid int) { return nobody() }
+
 // nobody is the user that owns what tasks of any user may write.
 var nobody = sync.OnceValues(func() (uid, gid int) {
 	u, err := user.Lookup("nobody")

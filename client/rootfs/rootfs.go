@@ -7,7 +7,6 @@ package rootfs
 
 import (
 	"bytes"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -269,23 +268,7 @@ func (d *Dir) Replace(name string, data []byte, mode fs.FileMode, uid, gid *int)
 	if err := d.root.MkdirAll(path.Dir(rel), 0o777); err != nil {
 		return mapped(err)
 	}
-	tmp := path.Join(path.Dir(rel), ".nomadlite-"+rand.Text())
-	f, err := d.root.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return mapped(err)
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode&fs.ModePerm))
-	if uid != nil || gid != nil {
-		err = errors.Join(err, f.Chown(orKeep(uid), orKeep(gid)))
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = d.root.Rename(tmp, rel)
-	}
-	if err != nil {
-		return errors.Join(mapped(err), d.root.Remove(tmp))
-	}
-	return nil
+	return d.replaceFrom(rel, bytes.NewReader(data), mode, uid, gid)
 }
 
 func orKeep(id *int) int {

@@ -132,7 +132,7 @@ func (m *manager) renderAll(ctx context.Context, t *alloc.Task) (out []rendered,
 	defer dir.Close()
 	p.file = func(name string) (string, error) { return read(dir, t, name) }
 	for i, spec := range m.specs {
-		rel, err := Place(t.Dir, t.Spec.Name, t.Env.Replace(spec.DestPath))
+		rel, err := t.Dir.Place(t.Spec.Name, t.Env.Replace(spec.DestPath))
 		if err != nil {
 			return nil, nil, fmt.Errorf("destination: %w", err)
 		}
@@ -175,7 +175,7 @@ func (m *manager) follow(ctx context.Context, t *alloc.Task, used map[dep]bool) 
 
 // read reads a file for a template: below the task's or the shared directory.
 func read(dir *rootfs.Dir, t *alloc.Task, name string) (string, error) {
-	rel, err := Place(t.Dir, t.Spec.Name, name)
+	rel, err := t.Dir.Place(t.Spec.Name, name)
 	if err != nil {
 		return "", err
 	}

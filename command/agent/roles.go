@@ -2,14 +2,18 @@ package agent
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/client"
+	"github.com/nomadlite/nomadlite/client/artifact"
+	"github.com/nomadlite/nomadlite/client/artifact/fetch"
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/fingerprint"
 	groupnet "github.com/nomadlite/nomadlite/client/network"
@@ -105,7 +109,12 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 	}
 	node.Reserved.CPU, node.Reserved.MemoryMB, node.Reserved.DiskMB = c.Reserved.CPU, c.Reserved.MemoryMB, c.Reserved.DiskMB
 	node.Reserved.Cores, node.Reserved.Ports = c.Reserved.Cores, c.Reserved.ReservedPorts
+	artifacts, cache, err := artifactConfig(c.Artifact)
+	if err != nil {
+		return client.Config{}, err
+	}
 	return client.Config{
+		Artifacts: artifacts, ArtifactCache: cache,
 		Servers: servers, Workloads: workloads, Logger: log, Node: node, StateDir: c.StateDir, AllocDir: c.AllocDir, Binary: binary, Drivers: drivers,
 		MaxKillTimeout: c.MaxKillTimeout, GCInterval: c.GCInterval, GCMaxAllocs: c.GCMaxAllocs, GCParallel: c.GCParallel, GCDiskThreshold: c.GCDiskThreshold, GCInodeThreshold: c.GCInodeThreshold,
 		VolumesDir: c.HostVolumesDir, VolumePluginDir: c.HostVolumePluginDir,
@@ -114,6 +123,36 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 		},
 		Ephemeral: cfg.DevMode, DisableExec: c.DisableRemoteExec, Ineligible: c.DefaultIneligible,
 	}, nil
+}
+
+// artifactConfig tells the client how to fetch artifacts, and how many bytes of
+// them to keep.
+func artifactConfig(a config.Artifact) (out artifact.Config, cache int64, err error) {
+	out = artifact.Config{
+		HTTPTimeout: a.HTTPReadTimeout, GitTimeout: a.GitTimeout, S3Timeout: a.S3Timeout, MaxFiles: a.DecompressionFileCountLimit,
+		NoInspection: a.DisableInspection, NoIsolation: a.DisableIsolation, LocalPaths: a.LocalPaths,
+		Environment: strings.FieldsFunc(a.SetEnvironmentVariables, func(r rune) bool { return r == ',' || r == ' ' }),
+	}
+	for to, text := range map[*int64]string{&out.MaxDownload: a.HTTPMaxSize, &out.MaxSize: a.DecompressionSizeLimit, &cache: a.CacheSize} {
+		if *to, err = config.ParseSize(text); err != nil {
+			return out, 0, err
+		}
+	}
+	for _, d := range a.DenyAddresses {
+		p, err := netip.ParsePrefix(d)
+		if err != nil {
+			return out, 0, err
+		}
+		out.Deny = append(out.Deny, p)
+	}
+	for _, p := range a.IsolationExtraPaths {
+		name, write, err := config.ParseExtraPath(p)
+		if err != nil {
+			return out, 0, err
+		}
+		out.ExtraPaths = append(out.ExtraPaths, fetch.ExtraPath{Path: name, Write: write})
+	}
+	return out, cache, nil
 }
 
 // simulatedNodes are the light nodes that stand in the place of a client.

@@ -202,6 +202,8 @@ type Client struct {
 	HostVolumes         map[string]HostVolume  `hcl:"host_volume"`
 	HostVolumesDir      string                 `hcl:"host_volumes_dir"`
 	HostVolumePluginDir string                 `hcl:"host_volume_plugin_dir"`
+
+	Artifact Artifact `hcl:"artifact"`
 }
 
 // HostNetwork names addresses of the host that ports may ask for.
@@ -271,7 +273,7 @@ var notBuilt = set(
 	"client.chroot_env",
 	"client.common_plugin_dir",
 
-	"client.template", "client.artifact", "client.drain_on_shutdown",
+	"client.template", "client.drain_on_shutdown",
 	"client.users", "client.fingerprint", "client.log_file", "client.reservable_cores",
 	"client.preferred_address_family", "client.alloc_mounts_dir", "client.gc_volumes_on_node_gc",
 	"client.bind_wildcard_default_host_network", "client.client_min_port", "client.client_max_port",
@@ -339,6 +341,7 @@ func Default() *Config {
 			GCInodeThreshold: 70,
 			GCMaxAllocs:      50,
 			CgroupParent:     "nomad.slice",
+			Artifact:         defaultArtifact(),
 		},
 		Telemetry: Telemetry{
 			CollectionInterval:         time.Second,
@@ -517,6 +520,7 @@ func (c *Config) Validate() error {
 		}
 	}
 	problems = append(problems, c.clusterProblems()...)
+	problems = append(problems, c.Client.Artifact.problems()...)
 	if p := c.Server.DefaultServiceProvider; p != "" && p != "consul" && p != "nomad" {
 		bad("server.default_service_provider must be \"consul\" or \"nomad\": got %q", p)
 	}
