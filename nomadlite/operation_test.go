@@ -50,9 +50,9 @@ func TestRegisterRules(t *testing.T) {
 		t.Errorf("unknown namespace: %v", err)
 	}
 
-	artifact := testJob("a", "service")
-	artifact.TaskGroups[0].Tasks[0].Artifacts = []*structs.TaskArtifact{{GetterSource: "https://example.com/x"}}
-	if err := put(&api.JobRegisterRequest{Job: artifact}); err == nil || !strings.Contains(err.Error(), "artifact is not supported by this build: remove it from the job") {
+	unbuilt := testJob("a", "service")
+	unbuilt.TaskGroups[0].Tasks[0].CSIPluginConfig = &structs.TaskCSIPluginConfig{ID: "x"}
+	if err := put(&api.JobRegisterRequest{Job: unbuilt}); err == nil || !strings.Contains(err.Error(), "csi_plugin is not supported by this build: remove it from the job") {
 		t.Errorf("a block that cannot be run: %v", err)
 	}
 

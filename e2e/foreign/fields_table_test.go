@@ -136,7 +136,6 @@ var exceptions = map[string]string{
 	"TaskGroups.Services.Connect":             "connect is not supported by this build",
 	"TaskGroups.Services.Checks.Expose":       "expose needs a sidecar_service",
 	"TaskGroups.Tasks.Services.Checks.Expose": "expose needs a sidecar_service",
-	"TaskGroups.Tasks.Artifacts":              "artifact is not supported by this build",
 	"TaskGroups.Tasks.Templates":              "template is not supported by this build",
 	"TaskGroups.Tasks.Vault":                  "vault is not supported by this build",
 	"TaskGroups.Tasks.CSIPluginConfig":        "csi_plugin is not supported by this build",

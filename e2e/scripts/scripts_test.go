@@ -7,6 +7,7 @@
 //	agent-stop                         interrupt it and wait for its end
 //	eventually PATTERN cmd [args...]   run until the output matches
 //	first-line VAR FILE                put the first line of a file in a variable
+//	serve VAR DIR                      serve a folder by HTTP; VAR is its URL
 //	no-tasks                           no process of an allocation is left
 //	no-dirs                            no allocation directory is left
 //	no-cgroups                         no cgroup of an allocation is left
@@ -15,6 +16,8 @@ package scripts
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -106,6 +109,7 @@ func runScripts(t *testing.T, dir string) {
 				line, _, _ := strings.Cut(ts.ReadFile(args[1]), "\n")
 				ts.Setenv(args[0], strings.TrimSpace(line))
 			},
+			"serve":      serve,
 			"no-tasks":   withAgent(noTasks),
 			"no-dirs":    withAgent(noDirs),
 			"no-cgroups": withAgent(noCgroups),
@@ -177,6 +181,16 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		<-tick.C
 	}
+}
+
+// serve serves a folder by HTTP until the script ends.
+func serve(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: serve VAR DIR")
+	}
+	srv := httptest.NewServer(http.FileServer(http.Dir(ts.MkAbs(args[1]))))
+	ts.Defer(srv.Close)
+	ts.Setenv(args[0], srv.URL)
 }
 
 // within repeats a check until it holds.
