@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -75,4 +77,49 @@ func conflictOf(err error) error {
 		return err
 	}
 	return &VariableConflict{Current: current}
+}
+
+// RootKeyRotateResponse answers a rotation with the new key.
+type RootKeyRotateResponse struct {
+	Key *structs.RootKeyMeta
+	ResponseMeta
+}
+
+// Keyring is the calls about root keys.
+type Keyring struct{ c *Client }
+
+// Keyring returns the calls about root keys.
+func (c *Client) Keyring() Keyring { return Keyring{c} }
+
+// List returns the root keys.
+func (k Keyring) List(ctx context.Context, q *QueryOptions) ([]*structs.RootKeyMeta, error) {
+	keys, _, err := get[[]*structs.RootKeyMeta](ctx, k.c, "/v1/operator/keyring/keys", q)
+	return keys, err
+}
+
+// Rotate makes a new root key, with publish one that is used from then on.
+// With full, all variables are encrypted again.
+func (k Keyring) Rotate(ctx context.Context, full bool, publish time.Time) (*structs.RootKeyMeta, error) {
+	w := &WriteOptions{Params: map[string]string{}}
+	if full {
+		w.Params["full"] = "true"
+	}
+	if !publish.IsZero() {
+		w.Params["publish_time"] = strconv.FormatInt(publish.UnixNano(), 10)
+	}
+	out, _, err := put[*RootKeyRotateResponse](ctx, k.c, "/v1/operator/keyring/rotate", nil, w)
+	if err != nil {
+		return nil, err
+	}
+	return out.Key, nil
+}
+
+// Delete removes a root key, with force also one that encrypts variables.
+func (k Keyring) Delete(ctx context.Context, id string, force bool) error {
+	w := &WriteOptions{Params: map[string]string{}}
+	if force {
+		w.Params["force"] = "true"
+	}
+	_, err := k.c.Delete(ctx, "/v1/operator/keyring/key/"+url.PathEscape(id), nil, w)
+	return err
 }

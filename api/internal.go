@@ -83,8 +83,22 @@ type TransferLeadershipResponse struct {
 	Err      error `json:"Err"`
 }
 
-// KEK is the key that wraps root keys.
-type KEK struct{ Key []byte }
+// KEKWanted names a Raft peer that lacks the keys that wrap some root keys.
+type KEKWanted struct {
+	ServerID string
+	RootKeys []string
+}
+
+// Hand is the public key that is sealed to for a server's process.
+type Hand struct{ Key []byte }
+
+// KEKGift is the key that wraps a root key, sealed to its receiver's hand. The
+// root key is known from Index on.
+type KEKGift struct {
+	RootKey string
+	Index   uint64
+	Sealed  []byte
+}
 
 // GossipKeys changes the gossip keys of an agent: Action is list, install, use
 // or remove. Deep passes it on to the nodes that are connected to a server.

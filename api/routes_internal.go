@@ -25,7 +25,9 @@ const (
 	PathServerHasNode    = "/v1/internal/server/has-node"
 	PathServerProbe      = "/v1/internal/server/probe"
 	PathServerNodeLost   = "/v1/internal/server/node-lost"
-	PathServerKEK        = "/v1/internal/server/kek"
+	PathServerKEKWanted  = "/v1/internal/server/kek-wanted"
+	PathServerHand       = "/v1/internal/server/hand"
+	PathServerKEKGift    = "/v1/internal/server/kek-gift"
 	PathAgentKeys        = "/v1/internal/agent/keys"
 	PathAgentForceLeave  = "/v1/internal/agent/force-leave"
 )
@@ -48,7 +50,9 @@ func internalRoutes() []Route {
 		internal("server.hasNode", "server/has-node", AuthServer, "Whether a node is connected to this server.").local(),
 		internal("server.probe", "server/probe", AuthServer, "Whether an address answers this server.").local(),
 		internal("server.nodeLost", "server/node-lost", AuthServer, "A node's connection has ended."),
-		internal("server.kek", "server/kek", AuthServer, "The key that wraps the root keys.").local(),
+		internal("server.kekWanted", "server/kek-wanted", AuthServer, "Give a Raft peer the keys that wrap root keys.").local(),
+		internal("server.hand", "server/hand", AuthServer, "What to seal to for this server.").local(),
+		internal("server.kekGift", "server/kek-gift", AuthServer, "Take a key that wraps a root key, sealed.").local(),
 		internal("agent.keys", "agent/keys", AuthServer, "Change the gossip keys of an agent, and of the nodes connected to it.").local(),
 		internal("agent.forgetMember", "agent/force-leave", AuthServer, "Take a failed member for one that left.").local(),
 	}

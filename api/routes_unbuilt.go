@@ -28,8 +28,6 @@ GET          /v1/agent/schedulers                      agent:read            501
 GET,PUT,POST /v1/agent/schedulers/config               agent:read            501 cannot configure schedulers: it is not in this build
 GET          /v1/agent/host                            agent:read            501 cannot describe the host: it is not in this build
 GET          /v1/agent/monitor/export                  agent:read            501 cannot export the log: it is not in this build
-PUT,POST     /v1/operator/keyring/rotate               operator:keyring-rotate 501 cannot rotate keys: the keyring is not in this build
-DELETE       /v1/operator/keyring/key/:id              operator:keyring-delete 501 cannot delete keys: the keyring is not in this build
 GET          /v1/operator/upgrade-check/:check         operator:read         501 cannot check upgrades: it is not in this build
 GET          /v1/operator/license                      operator:read         204
 PUT          /v1/operator/license                      operator:write        501 Nomad Enterprise only endpoint

@@ -65,6 +65,13 @@ type Config struct {
 	BatchEvalGCThreshold  time.Duration
 	DeploymentGCThreshold time.Duration
 
+	// RootKeyGCInterval is how often root keys are looked at; they are replaced
+	// at the age of RootKeyRotation, and removed RootKeyGCThreshold after that
+	// when nothing needs them.
+	RootKeyGCInterval  time.Duration
+	RootKeyGCThreshold time.Duration
+	RootKeyRotation    time.Duration
+
 	JobDefaultPriority int
 	JobMaxPriority     int
 	JobMaxCount        int // the most allocations a job may ask for; below 0 is no limit
@@ -135,6 +142,9 @@ func (c *Config) finish() error {
 	c.EvalGCThreshold = orDefault(c.EvalGCThreshold, time.Hour)
 	c.BatchEvalGCThreshold = orDefault(c.BatchEvalGCThreshold, 24*time.Hour)
 	c.DeploymentGCThreshold = orDefault(c.DeploymentGCThreshold, time.Hour)
+	c.RootKeyGCInterval = orDefault(c.RootKeyGCInterval, 10*time.Minute)
+	c.RootKeyGCThreshold = orDefault(c.RootKeyGCThreshold, time.Hour)
+	c.RootKeyRotation = orDefault(c.RootKeyRotation, 720*time.Hour)
 	c.JobDefaultPriority = orDefault(c.JobDefaultPriority, structs.DefaultPriority)
 	c.JobMaxPriority = orDefault(c.JobMaxPriority, structs.MaxPriority)
 	c.JobMaxCount = orDefault(c.JobMaxCount, 50_000)

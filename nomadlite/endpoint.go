@@ -103,6 +103,7 @@ type operations interface {
 	volumeWriter
 	serviceWriter
 	identityReader
+	keyringWriter
 }
 
 // endpointDeps wires the endpoints.
@@ -160,7 +161,7 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"namespace.create": e.setNamespace, "namespace.set": e.setNamespace, "namespace.delete": e.deleteNamespace,
 		"namespace.list": e.listNamespaces, "namespace.read": e.readNamespace,
 		"variable.list": e.listVariables, "variable.read": e.readVariable,
-		"variable.set": e.setVariable, "variable.delete": e.deleteVariable, "keyring.list": e.listRootKeys,
+		"variable.set": e.setVariable, "variable.delete": e.deleteVariable, "keyring.list": e.listRootKeys, "keyring.rotate": e.rotateRootKey, "keyring.delete": e.deleteRootKey,
 		"volume.list": e.listVolumes, "volume.read": e.readVolume, "volume.create": e.createVolume,
 		"volume.register": e.registerVolume, "volume.delete": e.deleteVolume,
 		"event.stream": e.streamEvents, "scaling.policies": e.listScalingPolicies, "scaling.policy": e.readScalingPolicy,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
@@ -120,17 +119,4 @@ func conflicting(asked structs.VariableMetadata, stored *structs.Variable) *api.
 		stored = &structs.Variable{VariableMetadata: asked}
 	}
 	return &api.Response{Status: http.StatusConflict, Body: stored, Index: stored.ModifyIndex}
-}
-
-func (e *endpoints) listRootKeys(ctx context.Context, r *api.Request) (*api.Response, error) {
-	keys, index := tables(state.TableRootKeys)
-	return e.read(ctx, r, view{keys, index, func(s *state.Snapshot) (*api.Response, error) {
-		out := []*structs.RootKeyMeta{}
-		for k := range s.RootKeys() {
-			if strings.HasPrefix(k.KeyID, r.Query.Prefix) {
-				out = append(out, &k.RootKeyMeta)
-			}
-		}
-		return body(out)
-	}})
 }

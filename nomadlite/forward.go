@@ -273,7 +273,9 @@ func (s *Server) bindInternal(mux *api.Mux) {
 	mux.Bind("server.probe", api.Internal(func(ctx context.Context, in *api.NodeRef) (*api.Probe, error) {
 		return &api.Probe{Result: probe(ctx, in.Addr)}, nil
 	}))
-	mux.Bind("server.kek", api.Internal(s.kek))
+	mux.Bind("server.kekWanted", api.Internal(s.giveKEKs))
+	mux.Bind("server.hand", api.Internal(s.hand))
+	mux.Bind("server.kekGift", api.Internal(s.takeKEK))
 	mux.Bind("server.nodeLost", api.Internal(func(ctx context.Context, in *api.NodeRef) (*api.Empty, error) {
 		return &api.Empty{}, s.nodeLost(ctx, in.NodeID)
 	}))

@@ -71,7 +71,7 @@ func newLoops(s *Server) *loops {
 		{"heartbeat", func(ctx context.Context) error { return l.heartbeat.Run(ctx, readyNodes(s.store.Snapshot())) }},
 		{"suspects", s.watchSuspects},
 		{"autopilot", s.watchServers},
-		{"keyring", s.ensureKEK},
+		{"keyring", s.tendKeyring},
 		{"deployments", deployments.Run},
 		{"drains", drains.Run},
 		{"periodic jobs", launcher.Run},

@@ -2,6 +2,7 @@ package nomadlite
 
 import (
 	"context"
+	"crypto/ed25519"
 	"slices"
 	"strings"
 	"time"
@@ -115,6 +116,10 @@ func (s *Server) claims(a *structs.Allocation, want api.IdentityName, id *struct
 func (s *Server) publicKeys() ([]keyring.PublicKey, error) {
 	var out []keyring.PublicKey
 	for k := range s.store.Snapshot().RootKeys() {
+		if len(k.Public) == ed25519.PublicKeySize {
+			out = append(out, keyring.PublicKey{ID: k.KeyID, Key: k.Public})
+			continue
+		}
 		key, err := s.unwrap(k)
 		if err != nil {
 			return nil, err

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
-	"github.com/nomadlite/nomadlite/nomadlite/keyring"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -19,35 +18,6 @@ type variableWriter interface {
 	SetVariable(ctx context.Context, v *structs.Variable, check *uint64) (stored *structs.Variable, conflict bool, err error)
 	DeleteVariable(ctx context.Context, ns, path string, check *uint64) (stored *structs.Variable, conflict bool, index uint64, err error)
 	OpenVariable(snap *state.Snapshot, v *state.SealedVariable) (*structs.Variable, error)
-}
-
-// rootKey is the key that encrypts now. The first use makes it.
-func (s *Server) rootKey(ctx context.Context) (*keyring.Key, error) {
-	if err := s.awaitLeader(ctx); err != nil {
-		return nil, err
-	}
-	s.rootKeyMu.Lock()
-	defer s.rootKeyMu.Unlock()
-	if k := s.store.Snapshot().ActiveRootKey(); k != nil {
-		return s.unwrap(k)
-	}
-	w, err := s.keys.New(newID())
-	if err != nil {
-		return nil, err
-	}
-	now := time.Now().UnixNano()
-	_, _, err = s.apply(ctx, fsm.RootKeyAdd, &state.RootKeyAdd{Key: &state.RootKey{
-		RootKeyMeta: structs.RootKeyMeta{KeyID: w.ID, Algorithm: keyring.Algorithm, CreateTime: now, PublishTime: now},
-		KEK:         w.KEK, Sealed: w.Sealed,
-	}})
-	if err != nil {
-		return nil, err
-	}
-	return s.keys.Key(w)
-}
-
-func (s *Server) unwrap(k *state.RootKey) (*keyring.Key, error) {
-	return s.keys.Key(&keyring.Wrapped{ID: k.KeyID, KEK: k.KEK, Sealed: k.Sealed})
 }
 
 // variablePlace is what a sealed variable is bound to.

@@ -124,10 +124,6 @@ func (s *Server) keepPeers(ctx context.Context) error {
 			again = time.After(seekPause + spread(s.id, seekPause))
 		} else {
 			s.peers.learn(s.ask(ctx, addrs))
-			if leader != "" && leader != raft.ServerAddress(s.cfg.RPCAddr) && !s.keys.HasKEK() {
-				s.fetchKEK(ctx, string(leader))
-				again = time.After(lookPause)
-			}
 		}
 		select {
 		case <-changed:

@@ -45,7 +45,7 @@ type Server struct {
 	keys   *keyring.Ring
 	// dispatchMu makes dispatches with an idempotency token one after the other.
 	dispatchMu sync.Mutex
-	// rootKeyMu makes the first root key one.
+	// rootKeyMu makes one root key at a time.
 	rootKeyMu sync.Mutex
 
 	leading    atomic.Pointer[leadership]
@@ -134,6 +134,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.observeLeader(ctx) })
 	if s.cfg.Port != nil {
 		group.Go(func() error { return s.keepPeers(ctx) })
+		group.Go(func() error { return s.keepKEKs(ctx) })
 	}
 	group.Go(func() error { return s.limitLog(ctx) })
 	group.Go(func() error {

@@ -2,14 +2,12 @@ package nomadlite
 
 import (
 	"context"
-	"net"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/nomadlite/nomadlite/api"
-	"github.com/nomadlite/nomadlite/api/wire"
 	"github.com/nomadlite/nomadlite/nomadlite/autopilot"
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
@@ -175,55 +173,4 @@ func EachAgent[Out any](ctx context.Context, s *Server, nodes bool, path string,
 	}
 	all.Wait()
 	return answers, failed
-}
-
-// kek gives another server the key that wraps the root keys. It never travels
-// in clear between machines.
-func (s *Server) kek(ctx context.Context, _ *api.Empty) (*api.KEK, error) {
-	peer, _ := wire.PeerOf(ctx)
-	if !peer.Verified && !loopback(peer.Addr) {
-		return nil, structs.Errorf(structs.Denied, "the keyring's key is not sent without TLS: set tls { rpc = true }, or copy keyring.kek to every server")
-	}
-	return &api.KEK{Key: s.keys.KEK()}, nil
-}
-
-func loopback(a net.Addr) bool {
-	tcp, ok := a.(*net.TCPAddr)
-	return ok && tcp.IP.IsLoopback()
-}
-
-// ensureKEK makes the key that wraps the root keys, unless another server has
-// it or root keys exist that it could not unwrap.
-func (s *Server) ensureKEK(ctx context.Context) error {
-	if s.cfg.Port != nil && !s.keys.HasKEK() {
-		for _, p := range s.configuration().Servers {
-			if string(p.ID) != s.id {
-				s.fetchKEK(ctx, string(p.Address))
-			}
-		}
-		if !s.keys.HasKEK() && s.store.Snapshot().ActiveRootKey() == nil {
-			if err := s.keys.Make(); err != nil {
-				return err
-			}
-		}
-	}
-	<-ctx.Done()
-	return nil
-}
-
-// fetchKEK takes the key that wraps the root keys from a server that has it,
-// when this one has none: any of them may have to read variables one day.
-func (s *Server) fetchKEK(ctx context.Context, addr string) {
-	if s.keys.HasKEK() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
-	defer cancel()
-	got, err := api.CallInternal[api.KEK](ctx, s.peers.via, addr, api.PathServerKEK, api.Empty{})
-	if err == nil && len(got.Key) > 0 {
-		err = s.keys.Adopt(got.Key)
-	}
-	if err != nil {
-		s.log.Warn("cannot fetch the keyring's key: this server cannot read variables if it becomes the leader", "peer", addr, "error", err)
-	}
 }

@@ -64,10 +64,12 @@ func CheckVariablePath(path string) error {
 	return Errorf(Invalid, "only paths at \"nomad/jobs\" or below and below \"nomad/job-templates\" are valid paths under the top-level \"nomad\" directory, not %q", path)
 }
 
-// Root key states.
+// Root key states (the contract's words).
 const (
-	RootKeyActive   = "active"
-	RootKeyInactive = "inactive"
+	RootKeyActive       = "active"       // encrypts and signs
+	RootKeyInactive     = "inactive"     // kept for what it encrypted and signed
+	RootKeyRekeying     = "rekeying"     // what it encrypted is encrypted again
+	RootKeyPrepublished = "prepublished" // known to verifiers, not yet in use
 )
 
 // RootKeyMeta describes a root key.

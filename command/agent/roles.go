@@ -38,6 +38,7 @@ func serverConfig(cfg *config.Config, rpcAddr string, log hclog.Logger) nomadlit
 		HeartbeatGrace: s.HeartbeatGrace, MinHeartbeatTTL: s.MinHeartbeatTTL, MaxHeartbeatsPerSecond: s.MaxHeartbeatsPerSecond,
 		NodeGCThreshold: s.NodeGCThreshold, JobGCInterval: s.JobGCInterval, JobGCThreshold: s.JobGCThreshold,
 		EvalGCThreshold: s.EvalGCThreshold, BatchEvalGCThreshold: s.BatchEvalGCThreshold, DeploymentGCThreshold: s.DeploymentGCThreshold,
+		RootKeyGCInterval: s.RootKeyGCInterval, RootKeyGCThreshold: s.RootKeyGCThreshold, RootKeyRotation: s.RootKeyRotation,
 		JobDefaultPriority: s.JobDefaultPriority, JobMaxPriority: s.JobMaxPriority, JobMaxCount: s.JobMaxCount,
 		RaftSnapshotThreshold: uint64(s.RaftSnapshotThreshold), RaftTrailingLogs: uint64(s.RaftTrailingLogs),
 		RaftSnapshotInterval: s.RaftSnapshotInterval,

@@ -74,7 +74,7 @@ func without(all []*Member, one *Member) []*Member {
 
 // TestServers: three servers find each other by gossip and elect a leader; any
 // of them takes writes and answers reads; when the leader is killed the others
-// go on.
+// go on, with its variables and keys.
 func TestServers(t *testing.T) {
 	c := start(t, Options{Servers: 3})
 	leader := c.awaitLeader(t, c.Servers...)
@@ -105,12 +105,32 @@ func TestServers(t *testing.T) {
 		}
 		return nil
 	})
+	secret := map[string]any{"Path": "a", "Items": map[string]string{"k": "v"}}
+	if _, err := followers[0].Do("PUT", "/v1/var/a", secret, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := followers[0].Do("PUT", "/v1/operator/keyring/rotate?full=true", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	before := keySet(t, leader)
 	if err := leader.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	next := c.awaitLeader(t, followers...)
 	if next == leader {
 		t.Fatal("the killed server leads")
+	}
+	for _, s := range followers {
+		var v struct{ Items map[string]string }
+		if _, err := s.Do("GET", "/v1/var/a", nil, &v); err != nil || v.Items["k"] != "v" {
+			t.Errorf("the variable by %s: %v, %v", s.Name, v.Items, err)
+		}
+		if after := keySet(t, s); after != before {
+			t.Errorf("the keys of identities by %s: %s, before %s", s.Name, after, before)
+		}
+	}
+	if _, err := next.Do("PUT", "/v1/operator/keyring/rotate", nil, nil); err != nil {
+		t.Error(err)
 	}
 	if _, err := without(followers, next)[0].Do("PUT", "/v1/jobs", Service("two", 1), nil); err != nil {
 		t.Fatal(err)
@@ -122,6 +142,19 @@ func TestServers(t *testing.T) {
 		_, err := leader.Do("GET", "/v1/job/two?stale", nil, nil)
 		return err
 	})
+}
+
+// keySet is what verifies identities, as text; a leader has a key at once.
+func keySet(t *testing.T, m *Member) string {
+	t.Helper()
+	var set struct{ Keys []struct{ Kid, X string } }
+	agenttest.Eventually(t, "a key set", func() error {
+		if _, err := m.Do("GET", "/.well-known/jwks.json", nil, &set); err != nil || len(set.Keys) == 0 {
+			return fmt.Errorf("%v, %v", set, err)
+		}
+		return nil
+	})
+	return fmt.Sprint(set.Keys)
 }
 
 // TestStaleReadWithoutLeader: a server without its majority answers stale

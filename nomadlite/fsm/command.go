@@ -42,6 +42,9 @@ const (
 	AutopilotConfig       Type = 60 // state.AutopilotConfig
 	VariableSet           Type = 41 // state.VariableSet
 	VariableDelete        Type = 42 // state.VariableDelete
+	RootKeyState          Type = 61 // state.RootKeyState
+	RootKeyDelete         Type = 62 // state.RootKeyDelete
+	VariableRekey         Type = 63 // state.VariableRekey
 	HostVolumeUpsert      Type = 70 // state.HostVolumeUpsert
 	HostVolumeDelete      Type = 71 // state.HostVolumeDelete
 	AllocUpdates          Type = 80 // state.AllocUpdates
@@ -90,6 +93,9 @@ var commands = map[Type]command{
 	NodePoolDelete:        done("NodePoolDelete", (*state.Txn).DeleteNodePools),
 	AutopilotConfig:       done("AutopilotConfig", (*state.Txn).SetAutopilotConfig),
 	RootKeyAdd:            done("RootKeyAdd", (*state.Txn).AddRootKey),
+	RootKeyState:          done("RootKeyState", (*state.Txn).SetRootKeyState),
+	RootKeyDelete:         done("RootKeyDelete", (*state.Txn).DeleteRootKeys),
+	VariableRekey:         done("VariableRekey", (*state.Txn).RekeyVariables),
 	VariableSet:           result("VariableSet", (*state.Txn).SetVariable),
 	VariableDelete:        result("VariableDelete", (*state.Txn).DeleteVariable),
 	HostVolumeUpsert:      done("HostVolumeUpsert", (*state.Txn).UpsertHostVolume),

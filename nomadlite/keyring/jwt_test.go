@@ -15,7 +15,7 @@ func TestTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := func(id string) *Key {
-		w, err := r.New(id)
+		w, err := r.New(id, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +66,7 @@ func TestTokens(t *testing.T) {
 // FuzzVerify: no token panics, and none is accepted without our signature.
 func FuzzVerify(f *testing.F) {
 	r, _ := Open("")
-	w, err := r.New("k")
+	w, err := r.New("k", "")
 	if err != nil {
 		f.Fatal(err)
 	}

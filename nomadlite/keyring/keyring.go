@@ -1,74 +1,32 @@
 // Package keyring encrypts variables and signs identities. A root key is 32 random bytes; every use
 // has a key of its own, derived from it. Root keys travel through Raft and
-// snapshots wrapped by the key encryption key (KEK), a file beside the server's
+// snapshots wrapped by a key encryption key (KEK), a file beside the server's
 // state that never enters either: who has a snapshot alone reads nothing.
+// Servers of a cluster give each other their KEKs, sealed to the receiver.
 //
-// The package does cryptography and keeps the KEK's file. It knows neither
-// state nor Raft.
+// The package does cryptography and keeps the file of KEKs. It knows neither
+// state nor Raft, and dials nobody.
 package keyring
 
 import (
-	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
-	"sync"
 )
 
 // Algorithm is how root keys encrypt (the contract's name).
 const Algorithm = "aes256-gcm"
 
-// FileName is the KEK's file in the server's data directory.
-const FileName = "keyring.kek"
-
 const keySize = 32
 
 // ErrLocked is a root key that this server cannot unwrap.
 var ErrLocked = errors.New("the keyring is locked")
-
-// Ring holds the KEK and the root keys that were unwrapped with it. It is safe
-// for concurrent use.
-type Ring struct {
-	path string // "" keeps the KEK in memory
-
-	mu   sync.Mutex // guards what follows
-	kek  []byte     // nil until read or made
-	keys map[string]*Key
-}
-
-// Open returns the ring of a server's data directory, "" for one that lives in
-// memory. A KEK is read if there is one; it is made with the first root key.
-func Open(dir string) (*Ring, error) {
-	r := &Ring{keys: map[string]*Key{}}
-	if dir == "" {
-		return r, nil
-	}
-	r.path = filepath.Join(dir, FileName)
-	text, err := os.ReadFile(r.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return r, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the keyring's key: %w", err)
-	}
-	kek, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(kek) != keySize {
-		return nil, fmt.Errorf("cannot use the keyring's key in %q: it must be %d bytes in base64; put the backup of the file there", r.path, keySize)
-	}
-	r.kek = kek
-	return r, nil
-}
 
 // Wrapped is a root key as it is stored.
 type Wrapped struct {
@@ -77,93 +35,23 @@ type Wrapped struct {
 	Sealed []byte
 }
 
-// New makes a root key. id must be new.
-func (r *Ring) New(id string) (*Wrapped, error) {
+// New makes a root key. id must be new. It is wrapped by the KEK that prefer
+// names, by the first one when that is not here; the first use makes one.
+func (r *Ring) New(id, prefer string) (*Wrapped, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.ensureKEK(); err != nil {
 		return nil, err
 	}
-	secret := random(keySize)
-	sealed, err := seal(r.kek, secret, "root key "+id)
+	kek := r.find(prefer)
+	if kek == nil {
+		kek = r.keks[0]
+	}
+	sealed, err := seal(kek, random(keySize), "root key "+id)
 	if err != nil {
 		return nil, err
 	}
-	return &Wrapped{ID: id, KEK: fingerprint(r.kek), Sealed: sealed}, nil
-}
-
-// ensureKEK makes the KEK and its file. The caller holds mu.
-func (r *Ring) ensureKEK() error {
-	if r.kek != nil {
-		return nil
-	}
-	return r.keep(random(keySize))
-}
-
-// HasKEK reports whether there is a KEK.
-func (r *Ring) HasKEK() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.kek != nil
-}
-
-// KEK is the key itself, nil for none: for another server of the region alone.
-func (r *Ring) KEK() []byte {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return bytes.Clone(r.kek)
-}
-
-// Make makes the KEK when there is none.
-func (r *Ring) Make() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.ensureKEK()
-}
-
-// Adopt takes the KEK of another server when this one has none.
-func (r *Ring) Adopt(kek []byte) error {
-	if len(kek) != keySize {
-		return fmt.Errorf("cannot use the keyring's key of another server: it has %d bytes, want %d", len(kek), keySize)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.kek != nil {
-		return nil
-	}
-	return r.keep(kek)
-}
-
-// keep writes the KEK's file. The caller holds mu.
-func (r *Ring) keep(kek []byte) error {
-	if r.path != "" {
-		if err := writeOnce(r.path, []byte(base64.StdEncoding.EncodeToString(kek)+"\n")); err != nil {
-			return fmt.Errorf("cannot write the keyring's key: %w", err)
-		}
-	}
-	r.kek = kek
-	return nil
-}
-
-// writeOnce makes a file that is whole and on disk, or is not there.
-func writeOnce(path string, data []byte) error {
-	tmp, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(data)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return &Wrapped{ID: id, KEK: fingerprint(kek), Sealed: sealed}, nil
 }
 
 // Key unwraps a root key.
@@ -173,19 +61,24 @@ func (r *Ring) Key(w *Wrapped) (*Key, error) {
 	if k := r.keys[w.ID]; k != nil {
 		return k, nil
 	}
-	if r.kek == nil || fingerprint(r.kek) != w.KEK {
+	kek := r.find(w.KEK)
+	if kek == nil {
 		return nil, fmt.Errorf("%w: root key %s is wrapped by key %s, which this server does not have; restore %s from its backup and restart the server", ErrLocked, w.ID, w.KEK, FileName)
 	}
-	secret, err := open(r.kek, w.Sealed, "root key "+w.ID)
-	if err != nil {
-		return nil, fmt.Errorf("cannot unwrap root key %s: %w", w.ID, err)
-	}
-	k, err := newKey(w.ID, secret)
+	k, err := unwrap(kek, w)
 	if err != nil {
 		return nil, err
 	}
 	r.keys[w.ID] = k
 	return k, nil
+}
+
+func unwrap(kek []byte, w *Wrapped) (*Key, error) {
+	secret, err := open(kek, w.Sealed, "root key "+w.ID)
+	if err != nil {
+		return nil, fmt.Errorf("cannot unwrap root key %s: %w", w.ID, err)
+	}
+	return newKey(w.ID, secret)
 }
 
 // Key is a root key in use.

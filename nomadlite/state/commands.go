@@ -239,7 +239,8 @@ type NodePoolUpsert struct{ NodePools []*structs.NodePool }
 // stay.
 type NodePoolDelete struct{ Names []string }
 
-// RootKeyAdd adds a wrapped root key and makes it the active one.
+// RootKeyAdd adds a wrapped root key. It becomes the active one, unless its
+// state is that of a key that is published first.
 type RootKeyAdd struct{ Key *RootKey }
 
 // RootKey is a root key as it is stored: wrapped.
@@ -247,7 +248,31 @@ type RootKey struct {
 	structs.RootKeyMeta
 	KEK    string
 	Sealed []byte
+	// Public verifies what the key signed (Ed25519); servers that cannot unwrap
+	// the key can still verify.
+	Public []byte
 }
+
+// RootKeyState changes a root key: to active, which ends the one that was, or
+// from rekeying to inactive, when nothing is encrypted by it any more.
+type RootKeyState struct {
+	KeyID string
+	State string
+	// Rekey says, for a key that becomes active, that what the one before
+	// encrypted shall be encrypted again.
+	Rekey bool
+}
+
+// RootKeyDelete removes root keys that are not active. Without Force none may
+// be one that encrypts a variable.
+type RootKeyDelete struct {
+	IDs   []string
+	Force bool
+}
+
+// VariableRekey replaces how variables are encrypted, not what they hold. One
+// that was changed since it was read is left alone.
+type VariableRekey struct{ Variables []*SealedVariable }
 
 // VariableSet writes a variable.
 type VariableSet struct {

@@ -6,38 +6,11 @@ import (
 	"github.com/nomadlite/nomadlite/structs"
 )
 
-var rootKeys = declare(table[RootKey]{
-	id: TableRootKeys, name: "root keys",
-	key: func(k *RootKey) string { return k.KeyID },
-})
-
 var variables = declare(table[SealedVariable]{
 	id: TableVariables, name: "variables",
 	key:   func(v *SealedVariable) string { return joinKey(v.Namespace, v.Path) },
 	dirty: func(v *SealedVariable) []Key { return []Key{KeyVariable(v.Namespace, v.Path)} },
 })
-
-// AddRootKey stores a root key; the one that was active is kept for what it
-// encrypted.
-func (t *Txn) AddRootKey(c *RootKeyAdd) error {
-	if c.Key == nil || c.Key.KeyID == "" {
-		return structs.Errorf(structs.Invalid, "cannot add a root key: it is missing")
-	}
-	if rootKeys.get(t.root, c.Key.KeyID) != nil {
-		return nil // added before
-	}
-	for k := range rootKeys.prefix(t.root, "") {
-		if k.State == structs.RootKeyActive {
-			old := *k
-			old.State, old.ModifyIndex = structs.RootKeyInactive, t.index
-			rootKeys.set(t, &old)
-		}
-	}
-	k := *c.Key
-	k.State, k.CreateIndex, k.ModifyIndex = structs.RootKeyActive, t.index, t.index
-	rootKeys.set(t, &k)
-	return nil
-}
 
 // SetVariable writes a variable.
 func (t *Txn) SetVariable(c *VariableSet) (*VariableResult, error) {
@@ -99,20 +72,4 @@ func (s *Snapshot) Variables(ns, prefix string) iter.Seq[*SealedVariable] {
 	return where(variables.prefix(s.r, ""), func(v *SealedVariable) bool {
 		return len(v.Path) >= len(prefix) && v.Path[:len(prefix)] == prefix
 	})
-}
-
-// RootKey returns a root key, or nil.
-func (s *Snapshot) RootKey(id string) *RootKey { return rootKeys.get(s.r, id) }
-
-// RootKeys yields all root keys by id.
-func (s *Snapshot) RootKeys() iter.Seq[*RootKey] { return rootKeys.prefix(s.r, "") }
-
-// ActiveRootKey returns the root key that encrypts now, nil before the first.
-func (s *Snapshot) ActiveRootKey() *RootKey {
-	for k := range s.RootKeys() {
-		if k.State == structs.RootKeyActive {
-			return k
-		}
-	}
-	return nil
 }

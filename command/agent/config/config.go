@@ -138,6 +138,9 @@ type Server struct {
 	EvalGCThreshold        time.Duration `hcl:"eval_gc_threshold"`
 	BatchEvalGCThreshold   time.Duration `hcl:"batch_eval_gc_threshold"`
 	DeploymentGCThreshold  time.Duration `hcl:"deployment_gc_threshold"`
+	RootKeyGCInterval      time.Duration `hcl:"root_key_gc_interval"`
+	RootKeyGCThreshold     time.Duration `hcl:"root_key_gc_threshold"`
+	RootKeyRotation        time.Duration `hcl:"root_key_rotation_threshold"`
 	JobDefaultPriority     int           `hcl:"job_default_priority"`
 	JobMaxPriority         int           `hcl:"job_max_priority"`
 	JobMaxCount            int           `hcl:"job_max_count"`
@@ -318,6 +321,9 @@ func Default() *Config {
 			EvalGCThreshold:        time.Hour,
 			BatchEvalGCThreshold:   24 * time.Hour,
 			DeploymentGCThreshold:  time.Hour,
+			RootKeyGCInterval:      10 * time.Minute,
+			RootKeyGCThreshold:     time.Hour,
+			RootKeyRotation:        720 * time.Hour,
 			JobDefaultPriority:     50,
 			JobMaxPriority:         100,
 			JobMaxCount:            50000,

@@ -1,0 +1,217 @@
+package nomadlite
+
+import (
+	"context"
+	"net"
+	"net/http/httptest"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/api/wire"
+	"github.com/nomadlite/nomadlite/nomadlite/fsm"
+	"github.com/nomadlite/nomadlite/nomadlite/keyring"
+	"github.com/nomadlite/nomadlite/nomadlite/state"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// places are where servers may be, for ever the same.
+type places []string
+
+// Servers implements Members.
+func (p places) Servers() ([]string, <-chan struct{}) { return p, nil }
+
+// startServers starts servers of one cluster, each with a server port on
+// loopback and everything in memory, and waits for a leader.
+func startServers(t *testing.T, n int) []*testServer {
+	t.Helper()
+	var all []*testServer
+	var at places
+	var ports []net.Listener
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports, at = append(ports, l), append(at, l.Addr().String())
+	}
+	for i, l := range ports {
+		all = append(all, startMember(t, Config{
+			Name: string(rune('a' + i)), Dev: true, RPCAddr: at[i], BootstrapExpect: n, Members: at, NumSchedulers: 1,
+			Port: wire.NewPort(wire.PortConfig{Listener: l}),
+		}))
+	}
+	leaderOf(t, all)
+	return all
+}
+
+// startMember starts one server of a cluster; the test ends it.
+func startMember(t *testing.T, cfg Config) *testServer {
+	t.Helper()
+	srv, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := api.NewMux(api.MuxConfig{Resolve: api.NoACLs, Elsewhere: srv.Elsewhere, Leader: func() (bool, time.Duration) { return srv.LeaderKnown(), 0 }})
+	srv.Bind(mux)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- srv.Run(ctx) }()
+	web := httptest.NewServer(mux)
+	client, err := api.NewClient(api.ClientConfig{Address: web.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		web.CloseClientConnections()
+		web.Close()
+	})
+	return &testServer{Server: srv, t: t, client: client}
+}
+
+// eventually waits for a condition, without a promise how soon.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(60 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("%s: not within a minute", what)
+		}
+	}
+}
+
+// leaderOf waits until one of the servers is the established leader.
+func leaderOf(t *testing.T, all []*testServer) *testServer {
+	t.Helper()
+	var leader *testServer
+	eventually(t, "a leader", func() bool {
+		for _, s := range all {
+			if s.leading.Load().now {
+				leader = s
+				return true
+			}
+		}
+		return false
+	})
+	return leader
+}
+
+// crash ends a server's part in the cluster without a word to the others.
+func (s *testServer) crash() {
+	s.t.Helper()
+	if err := s.raft.Shutdown().Error(); err != nil {
+		s.t.Error(err)
+	}
+}
+
+// rest are the servers but one.
+func rest(all []*testServer, one *testServer) []*testServer {
+	return slices.DeleteFunc(slices.Clone(all), func(s *testServer) bool { return s == one })
+}
+
+// TestKeyringSurvivesItsLeader: each server can unwrap what any leader wrapped,
+// without TLS too. A variable that was written, and a token that was signed,
+// before the leader crashed are read and verified after it, and after each
+// rotation and change of leader that follows.
+func TestKeyringSurvivesItsLeader(t *testing.T) {
+	tokens := unissuedTokens
+	unissuedTokens = nil
+	t.Cleanup(func() { unissuedTokens = tokens })
+	all := startServers(t, 3)
+	leader := leaderOf(t, all)
+	if _, _, err := leader.client.Variables().Set(leader.context(), variable("app/db", "password", "hunter2"), nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	token := leader.signOne()
+	if _, err := leader.client.Keyring().Rotate(leader.context(), true, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	second := leader.signOne()
+	leader.crash()
+	left := rest(all, leader)
+	next := leaderOf(t, left)
+	for _, s := range left {
+		if v, _, err := s.client.Variables().Get(s.context(), "app/db", nil); err != nil || v.Items["password"] != "hunter2" {
+			t.Errorf("the variable after the leader crashed: %+v, %v", v, err)
+		}
+		keys, err := s.publicKeys()
+		if err != nil || len(keys) != 2 {
+			t.Errorf("%d public keys, %v", len(keys), err)
+		}
+		for _, one := range []string{token, second} {
+			if _, err := keyring.Verify(one, keys, time.Now()); err != nil {
+				t.Errorf("a token of the crashed leader: %v", err)
+			}
+		}
+	}
+	if _, err := next.client.Keyring().Rotate(next.context(), false, time.Time{}); err != nil {
+		t.Errorf("rotation by the next leader: %v", err)
+	}
+	if _, _, err := next.client.Variables().Set(next.context(), variable("app/db", "password", "correct horse"), nil, nil); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "both can unwrap all root keys", func() bool { return len(left[0].locked())+len(left[1].locked()) == 0 })
+}
+
+// signOne runs a job with an identity and signs that.
+func (s *testServer) signOne() string {
+	s.t.Helper()
+	if s.node == nil {
+		s.join()
+	}
+	job := testJob("web"+newID(), structs.JobTypeService)
+	job.TaskGroups[0].Tasks[0].Identities = []*structs.WorkloadIdentity{{Name: "vault", Audience: []string{"vault.io"}, TTL: time.Hour}}
+	if _, _, err := s.client.Jobs().Register(s.context(), &api.JobRegisterRequest{Job: job}, nil); err != nil {
+		s.t.Fatal(err)
+	}
+	id := ""
+	for since := uint64(0); id == ""; {
+		out := s.allocs(since)
+		since = out.Index
+		for _, a := range out.Allocs {
+			if a.JobID == job.ID {
+				id = a.ID
+			}
+		}
+	}
+	out, err := s.SignIdentities(s.context(), api.IdentityRequest{NodeID: s.node.ID, SecretID: s.node.SecretID, AllocID: id, Wanted: []api.IdentityName{{Task: "t", Name: "vault"}}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return out.Tokens[0].JWT
+}
+
+// TestKEKGoesToPeersAlone: who is no Raft peer gets no key, and nothing is
+// taken that does not unwrap a root key.
+func TestKEKGoesToPeersAlone(t *testing.T) {
+	all := startServers(t, 3)
+	leader := leaderOf(t, all)
+	if _, err := leader.rootKey(leader.context()); err != nil {
+		t.Fatal(err)
+	}
+	k := leader.store.Snapshot().ActiveRootKey()
+	_, err := leader.giveKEKs(leader.context(), &api.KEKWanted{ServerID: newID(), RootKeys: []string{k.KeyID}})
+	says(t, "a stranger", err, "is no Raft peer")
+	other := rest(all, leader)[0]
+	if _, err := other.hand(nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the peers have the key", func() bool { return other.keys.Has(k.KEK) })
+	bogus := *k
+	bogus.KeyID, bogus.KEK = newID(), "000000000000"
+	if _, _, err := leader.apply(leader.context(), fsm.RootKeyAdd, &state.RootKeyAdd{Key: &bogus}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = other.takeKEK(other.context(), &api.KEKGift{RootKey: bogus.KeyID, Index: leader.store.Snapshot().Index(), Sealed: []byte("x")})
+	says(t, "a forged gift", err, "it is not the one that was asked for")
+	if other.keys.Has(bogus.KEK) {
+		t.Error("a forged key was kept")
+	}
+}
