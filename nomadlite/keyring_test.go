@@ -129,7 +129,9 @@ func TestUnneededRootKeys(t *testing.T) {
 	if got := unneeded(store.Snapshot(), now, 31*time.Hour); got != nil {
 		t.Errorf("unneeded %v before the threshold", got)
 	}
-	do(func(txn *state.Txn) error { return txn.DeleteRootKeys(&state.RootKeyDelete{IDs: []string{"0", "gone"}}) })
+	do(func(txn *state.Txn) error {
+		return txn.DeleteRootKeys(&state.RootKeyDelete{IDs: []string{"0", "gone"}})
+	})
 	if got := unneeded(store.Snapshot(), now, time.Hour); got != nil {
 		t.Errorf("unneeded %v, but all are in use", got)
 	}
