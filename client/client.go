@@ -66,6 +66,7 @@ type Client struct {
 	beatNow      chan struct{}
 	registered   chan struct{}
 	registeredAt atomic.Uint64
+	contact      *contact
 	// internal answers requests of the servers.
 	internal http.Handler
 
@@ -153,6 +154,10 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Artifacts.Cache, err = artifact.NewCache(filepath.Join(cfg.StateDir, "artifacts"), cfg.ArtifactCache); err != nil {
 		return nil, err
 	}
+	contact, err := newContact(cfg.StateDir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot note when the servers were heard: %w", err)
+	}
 	db, warning, err := localdb.Open(filepath.Join(cfg.StateDir, "state.log"), !cfg.Ephemeral)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the client's state: %w", err)
@@ -164,7 +169,7 @@ func New(cfg Config) (*Client, error) {
 		cfg: cfg, log: log, db: db, network: networks, wrapDB: func(db alloc.DB) alloc.DB { return db }, volumes: volumes, volumesWanted: make(chan []*structs.HostVolume, 1), node: node, meta: meta, runners: map[string]*run{},
 		slots:       make(chan struct{}, startsPerCore*runtime.NumCPU()),
 		nodeChanged: make(chan struct{}, 1), driverSeen: make(chan string, len(cfg.Drivers)),
-		beatNow: make(chan struct{}, 1), registered: make(chan struct{}),
+		beatNow: make(chan struct{}, 1), registered: make(chan struct{}), contact: contact,
 	}
 	c.artifacts = artifact.New(cfg.Artifacts)
 	c.reports = newReporter(cfg.Servers, c.identity, log)
@@ -227,6 +232,7 @@ func (c *Client) Run(ctx context.Context) error {
 	group.Go(func() error { return c.keepRegistered(loops) })
 	group.Go(func() error { return c.sync(loops, below) })
 	group.Go(func() error { return c.collect(loops) })
+	group.Go(func() error { return c.stopDisconnected(loops) })
 	group.Go(func() error { return c.keepVolumes(loops) })
 	if c.cfg.Connect != nil {
 		group.Go(func() error { return c.connect(loops) })
@@ -400,6 +406,9 @@ func (c *Client) newRunner(ctx context.Context, a *structs.Allocation, kept *loc
 	ctx, cancel := context.WithCancel(ctx)
 	r := &run{alloc: a, runner: runner, cancel: cancel, ended: make(chan struct{})}
 	c.runners[a.ID] = r
+	if _, limited := stopAfter(a, time.Time{}); limited {
+		c.contact.look()
+	}
 	go func() {
 		defer close(r.ended)
 		runner.Run(ctx)

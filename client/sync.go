@@ -32,6 +32,7 @@ func (c *Client) keepRegistered(ctx context.Context) error {
 			continue
 		}
 		retry = minRetry
+		c.contact.heard()
 		c.log.Debug("node registered", "ttl", resp.HeartbeatTTL)
 		if c.registeredAt.Swap(resp.Index) == 0 {
 			close(c.registered)
@@ -58,6 +59,7 @@ func (c *Client) beat(ctx context.Context, ttl time.Duration) {
 		switch {
 		case err == nil:
 			ttl = resp.HeartbeatTTL
+			c.contact.heard()
 			c.offers.Known(resp.Services)
 		case structs.KindOf(err) == structs.NotFound:
 			c.log.Warn("the servers do not know this node; registering again")

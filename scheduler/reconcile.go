@@ -183,6 +183,8 @@ func (r *groupReconciler) sort(a *structs.Allocation) {
 		r.sortTerminal(a)
 	case a.ClientStatus == structs.AllocClientStatusUnknown && r.expired(a):
 		r.lost = append(r.lost, a)
+	case node != nil && node.Status == structs.NodeStatusDisconnected && r.stopsItself(a):
+		r.holdBack(a)
 	case node != nil && node.Status == structs.NodeStatusDisconnected:
 		r.sortDisconnected(a)
 	case structs.Val(a.DesiredTransition.Migrate):

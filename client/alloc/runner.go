@@ -559,10 +559,16 @@ func (r *Runner) Status() *structs.AllocUpdate {
 	return r.view
 }
 
-// Resend tells the servers the current state again, after they lost sight of
-// this node.
-func (r *Runner) Resend() {
-	r.post(func() { r.dirty = true })
+// reconnected tells the servers the current state again: they took the
+// allocation for unknown while they could not hear this node.
+func (r *Runner) reconnected() {
+	now := time.Now()
+	for _, t := range r.tasks {
+		if t.m.State().State != structs.TaskStateDead {
+			r.perform(t, t.m.Note(&structs.TaskEvent{Type: structs.TaskClientReconnected}, now), false)
+		}
+	}
+	r.dirty, r.flushed = true, "" // at once
 }
 
 // Done is closed when every task has ended for good.
@@ -576,6 +582,9 @@ func (r *Runner) Update(alloc *structs.Allocation) {
 	r.post(func() {
 		if alloc.DeploymentID != r.alloc.DeploymentID {
 			r.healthy, r.healthTime, r.joined, r.dirty = nil, 0, time.Now(), true
+		}
+		if alloc.ClientStatus == structs.AllocClientStatusUnknown {
+			r.reconnected()
 		}
 		r.alloc = alloc
 		if g := alloc.Job.LookupGroup(alloc.TaskGroup); g != nil {

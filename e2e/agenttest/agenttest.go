@@ -263,6 +263,7 @@ type Process struct {
 	Pid  int
 	Args []string
 	Task bool // it runs in an allocation
+	Job  string
 }
 
 // Processes lists what belongs to the agent's folder, the agent itself left
@@ -284,7 +285,10 @@ func (a *Agent) Processes() []Process {
 			continue
 		}
 		cmdline, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		_, job, _ := bytes.Cut(env, []byte("\x00NOMAD_JOB_ID="))
+		job, _, _ = bytes.Cut(job, []byte{0})
 		out = append(out, Process{
+			Job: string(job),
 			Pid: pid, Args: strings.Split(strings.TrimRight(string(cmdline), "\x00"), "\x00"),
 			Task: bytes.Contains(env, []byte("NOMAD_ALLOC_ID=")),
 		})

@@ -1,0 +1,49 @@
+package client
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// TestContact_B04 knows when the servers were heard last, also in another run of
+// the agent, and when an allocation ends that is not heard of any more.
+func TestContact_B04(t *testing.T) {
+	dir := t.TempDir()
+	c, err := newContact(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(c.since()); d < 0 || d > time.Minute {
+		t.Errorf("a new node heard the servers %v ago", d)
+	}
+	past := time.Now().Add(-time.Hour).Truncate(time.Second)
+	if err := os.Chtimes(filepath.Join(dir, "servers-heard"), past, past); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = newContact(dir); err != nil || !c.since().Equal(past) {
+		t.Errorf("after a restart: %v, %v, want %v", c.since(), err, past)
+	}
+	c.heard()
+	if again, err := newContact(dir); err != nil || again.since().Before(past.Add(time.Minute)) {
+		t.Errorf("heard, and not noted: %v %v", again.since(), err)
+	}
+
+	a := &structs.Allocation{TaskGroup: "g", DesiredStatus: structs.AllocDesiredStatusRun, Job: &structs.Job{TaskGroups: []*structs.TaskGroup{{
+		Name: "g", Disconnect: &structs.DisconnectStrategy{StopOnClientAfter: structs.Ptr(time.Minute)}}}}}
+	if at, limited := stopAfter(a, past); !limited || !at.Equal(past.Add(time.Minute)) {
+		t.Errorf("%v %v", at, limited)
+	}
+	stopped := *a
+	stopped.DesiredStatus = structs.AllocDesiredStatusStop
+	plain := *a
+	plain.TaskGroup = "other"
+	for _, other := range []*structs.Allocation{&stopped, &plain, {}} {
+		if at, limited := stopAfter(other, past); limited {
+			t.Errorf("%+v ends at %v", other, at)
+		}
+	}
+}
