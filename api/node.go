@@ -80,3 +80,15 @@ type NodeAllocUpdateRequest struct {
 	SecretID string
 	Updates  []*structs.AllocUpdate
 }
+
+// NodeSelfDrain asks that a node be drained, with Spec, and waits until that is
+// over, at most for Wait.
+type NodeSelfDrain struct {
+	NodeID   string
+	SecretID string
+	Spec     *structs.DrainSpec
+	Wait     time.Duration
+}
+
+// NodeSelfDrained says whether the drain still goes on.
+type NodeSelfDrained struct{ Draining bool }

@@ -16,6 +16,7 @@ const (
 	PathNodeServices     = "/v1/internal/node/services"
 	PathNodeLookup       = "/v1/internal/node/lookup"
 	PathNodeSign         = "/v1/internal/node/sign"
+	PathNodeDrain        = "/v1/internal/node/drain"
 	PathNodeHello        = "/v1/internal/node/hello"
 	PathServerStatus     = "/v1/internal/server/status"
 	PathServerPromise    = "/v1/internal/server/promise"
@@ -41,6 +42,7 @@ func internalRoutes() []Route {
 		internal("node.services", "node/services", AuthAgent, "Tell what a node's allocations offer."),
 		internal("node.lookup", "node/lookup", AuthAgent, "Read data for a task of a node."),
 		internal("node.sign", "node/sign", AuthAgent, "Sign identities of a node's tasks."),
+		internal("node.drainSelf", "node/drain", AuthAgent, "Drain the node that asks, before its agent leaves."),
 		internal("client.hello", "node/hello", AuthServer, "Who the node of a connection is.").local(),
 		internal("server.status", "server/status", AuthServer, "What a server is and knows.").local(),
 		internal("server.promise", "server/promise", AuthServer, "Agree to the first set of servers.").local(),

@@ -2,9 +2,11 @@ package nomadlite
 
 import (
 	"context"
+	"encoding/json"
 	"net"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -213,5 +215,54 @@ func TestKEKGoesToPeersAlone(t *testing.T) {
 	says(t, "a forged gift", err, "it is not the one that was asked for")
 	if other.keys.Has(bogus.KEK) {
 		t.Error("a forged key was kept")
+	}
+}
+
+// TestRaftFiles: what a stopped server keeps is shown, without secrets, and
+// amounts to the state that it had; a running server's files are refused.
+func TestRaftFiles(t *testing.T) {
+	dir := t.TempDir()
+	s, stop := startServer(t, dir)
+	s.join()
+	s.register(testJob("web", structs.JobTypeService))
+	if _, _, err := s.client.Variables().Set(s.context(), variable("app/db", "password", "hunter2"), nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenRaftFiles(dir); err == nil || !strings.Contains(err.Error(), "the server must be stopped first") {
+		t.Errorf("files of a running server: %v", err)
+	}
+	stop()
+	want := s.store.Snapshot()
+	files, err := OpenRaftFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer files.Close()
+	sum, err := files.Summary()
+	if err != nil || sum.LastIndex < want.Index() || sum.LastTerm == 0 || sum.Size == 0 {
+		t.Errorf("summary %+v, %v", sum, err)
+	}
+	var text strings.Builder
+	seen := map[string]bool{}
+	err = files.Entries(func(e *RaftEntry) error {
+		seen[e.Command] = true
+		b, err := json.Marshal(e)
+		text.Write(b)
+		return err
+	})
+	if err != nil || !seen["JobRegister"] || !seen["PlanApply"] || !seen["VariableSet"] {
+		t.Errorf("entries %v, %v", seen, err)
+	}
+	if strings.Contains(text.String(), s.node.SecretID) || strings.Contains(text.String(), "cannot read it") || !strings.Contains(text.String(), s.node.ID) {
+		t.Error("the entries show a secret, or too little")
+	}
+	if got, err := files.State(0); err != nil || got.Hash() != want.Hash() {
+		t.Errorf("the state is another: %v", err)
+	}
+	if got, err := files.State(3); err != nil || got.Index() > 3 {
+		t.Errorf("the state at index 3: %v", err)
+	}
+	if _, err := OpenRaftFiles(t.TempDir()); err == nil {
+		t.Error("an empty folder was opened")
 	}
 }

@@ -255,6 +255,9 @@ func (s *Server) bindInternal(mux *api.Mux) {
 	mux.Bind("node.sign", api.Internal(func(ctx context.Context, in *api.IdentityRequest) (*api.IdentityResponse, error) {
 		return s.SignIdentities(ctx, *in)
 	}))
+	mux.Bind("node.drainSelf", api.Internal(func(ctx context.Context, in *api.NodeSelfDrain) (*api.NodeSelfDrained, error) {
+		return s.DrainSelf(ctx, *in)
+	}))
 	mux.Bind("server.status", api.Internal(func(context.Context, *api.Empty) (*api.ServerStatus, error) { return s.status(), nil }))
 	mux.Bind("server.promise", api.Internal(s.promise))
 	mux.Bind("server.join", api.Internal(s.admitPeer))

@@ -46,3 +46,34 @@ func drainStrategy(spec *structs.DrainSpec, node *structs.Node, now time.Time) *
 	}
 	return out
 }
+
+// DrainSelf drains the node that asks, which proves by its secret who it is,
+// and waits until the drain is over.
+func (s *Server) DrainSelf(ctx context.Context, req api.NodeSelfDrain) (*api.NodeSelfDrained, error) {
+	if err := s.awaitLeader(ctx); err != nil {
+		return nil, err
+	}
+	n, err := s.node(s.store.Snapshot(), req.NodeID, req.SecretID)
+	if err != nil {
+		return nil, err
+	}
+	if req.Spec != nil {
+		_, err := s.DrainNode(ctx, &api.NodeDrainRequest{NodeID: n.ID, DrainSpec: req.Spec, Meta: map[string]string{"message": "shutting down"}})
+		if err != nil {
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(orDefault(req.Wait, api.DefaultWait), api.MaxWait))
+	defer cancel()
+	draining := true
+	// Block looks again at each change of the node until its index grows: until
+	// the drain is over it is kept at 0.
+	err = s.store.Block(ctx, 1, []state.Key{state.KeyNode(n.ID)}, func(snap *state.Snapshot) uint64 {
+		now := snap.Node(n.ID)
+		if draining = now != nil && now.DrainStrategy != nil; draining {
+			return 0
+		}
+		return 2
+	})
+	return &api.NodeSelfDrained{Draining: draining}, err
+}

@@ -258,6 +258,11 @@ func (p *Pool) Lookup(ctx context.Context, req api.WorkloadLookup) (*api.Workloa
 	return call[api.WorkloadData](ctx, p, req.Wait+callTimeout, api.PathNodeLookup, &req)
 }
 
+// DrainSelf drains this node and waits until that is over, at most req.Wait.
+func (p *Pool) DrainSelf(ctx context.Context, req api.NodeSelfDrain) (*api.NodeSelfDrained, error) {
+	return call[api.NodeSelfDrained](ctx, p, callTimeout+req.Wait, api.PathNodeDrain, &req)
+}
+
 // SignIdentities implements api.Workloads.
 func (p *Pool) SignIdentities(ctx context.Context, req api.IdentityRequest) (*api.IdentityResponse, error) {
 	return call[api.IdentityResponse](ctx, p, callTimeout, api.PathNodeSign, &req)

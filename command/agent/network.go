@@ -15,6 +15,7 @@ import (
 	"github.com/nomadlite/nomadlite/command/version"
 	"github.com/nomadlite/nomadlite/nomadlite"
 	"github.com/nomadlite/nomadlite/nomadlite/member"
+	"github.com/nomadlite/nomadlite/structs"
 )
 
 // network is how an agent finds and reaches others. A dev agent has none.
@@ -193,9 +194,11 @@ func (n *network) run(ctx context.Context, server *nomadlite.Server) error {
 // leaveTimeout bounds a graceful leave.
 const leaveTimeout = 10 * time.Second
 
-// leave takes the agent out of its cluster for good: a server ceases to be a
-// Raft peer, and the others are told that the silence is meant.
+// leave takes the agent out of its cluster for good: its node is drained if it
+// shall be, a server ceases to be a Raft peer, and the others are told that the
+// silence is meant.
 func (a *Agent) leave() {
+	a.drain()
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	if a.server != nil {
@@ -208,6 +211,40 @@ func (a *Agent) leave() {
 			a.log.Warn("cannot tell all members of the leave", "error", err)
 		}
 	}
+}
+
+// drainSlack is how long after its deadline a drain may end.
+const drainSlack = time.Minute
+
+// drain moves the work of the agent's node elsewhere (drain_on_shutdown).
+func (a *Agent) drain() {
+	how := a.config().Client.DrainOnShutdown
+	if a.client == nil || how == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	spec := drainSpec(how)
+	if spec.Deadline != 0 { // no deadline: as long as it takes, or a second signal
+		cancel()
+		ctx, cancel = context.WithTimeout(context.Background(), max(spec.Deadline, 0)+drainSlack)
+	}
+	defer cancel()
+	a.log.Info("draining this node before the agent leaves", "deadline", spec.Deadline)
+	if err := a.client.Drain(ctx, spec); err != nil {
+		a.log.Warn("cannot drain this node; leaving without", "error", err)
+	}
+}
+
+// drainSpec is the drain that the configuration asks for.
+func drainSpec(how *config.DrainOnShutdown) structs.DrainSpec {
+	spec := structs.DrainSpec{Deadline: time.Hour, IgnoreSystemJobs: how.IgnoreSystemJobs}
+	switch {
+	case how.Force:
+		spec.Deadline = -1
+	case how.Deadline != nil:
+		spec.Deadline = *how.Deadline
+	}
+	return spec
 }
 
 // elsewhere finds the agent that answers a request.

@@ -34,6 +34,12 @@ func Run(ctx context.Context, rc RunConfig) (int, error) {
 	}
 	defer cleanup()
 	log := newLogger(rc.Config, rc.Stdout)
+	systemd := takeNotifier()
+	tell := func(state func() error) {
+		if err := state(); err != nil {
+			log.Warn(err.Error())
+		}
+	}
 	fmt.Fprintln(rc.Stdout, "==> Starting Nomadlite agent...")
 	warnOpen(rc)
 	a, err := newAgent(rc.Config, log, rc.Reload)
@@ -45,6 +51,7 @@ func Run(ctx context.Context, rc RunConfig) (int, error) {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- a.run(ctx) }()
+	tell(systemd.ready)
 	for {
 		select {
 		case err := <-ended:
@@ -52,11 +59,14 @@ func Run(ctx context.Context, rc RunConfig) (int, error) {
 		case sig := <-rc.Signals:
 			if sig == syscall.SIGHUP {
 				fmt.Fprintln(rc.Stdout, "==> Reloading configuration...")
+				tell(systemd.reloading)
 				if err := a.reload(); err != nil {
 					log.Error("cannot reload the configuration; the old one stays", "error", err)
 				}
+				tell(systemd.ready)
 				continue
 			}
+			tell(systemd.stopping)
 			return a.shutDown(rc, sig, cancel, ended)
 		}
 	}

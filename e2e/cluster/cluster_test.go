@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -410,4 +413,74 @@ func TestSnapshotIntoEmptyCluster_D05(t *testing.T) {
 	}
 	// The client registers with the new state, and waiting jobs are placed.
 	agenttest.Eventually(t, "a restored job runs", to.AwaitRunning(to.Servers[0], "job0", 1))
+}
+
+// TestDrainOnShutdown: a client that is stopped tells systemd what it does, has
+// its work moved away first, and leaves nothing behind.
+func TestDrainOnShutdown(t *testing.T) {
+	c := start(t, Options{
+		Servers: 1, Clients: 1, Extra: "leave_on_interrupt = true",
+		Client: "drain_on_shutdown {\n    deadline = \"20s\"\n  }",
+	})
+	systemd := listenNotify(t)
+	second, err := c.AddClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	systemd.expect(t, "READY=1")
+	asked := c.Servers[0]
+	agenttest.Eventually(t, "nodes", c.AwaitNodes(asked, 2))
+	if err := second.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	systemd.expect(t, "RELOADING=1\nMONOTONIC_USEC=")
+	systemd.expect(t, "READY=1")
+	job := Service("web", 4)
+	group := job["Job"].(map[string]any)["TaskGroups"].([]any)[0].(map[string]any)
+	group["Spreads"] = []any{map[string]any{"Attribute": "${node.unique.name}", "Weight": 100}}
+	group["Migrate"] = map[string]any{"MaxParallel": 2, "HealthCheck": "task_states", "MinHealthyTime": 100_000_000, "HealthyDeadline": 60_000_000_000}
+	if _, err := asked.Do("PUT", "/v1/jobs", job, nil); err != nil {
+		t.Fatal(err)
+	}
+	agenttest.Eventually(t, "four allocations", c.AwaitRunning(asked, "web", 4))
+	if code, err := second.Interrupt(); err != nil || code != 0 {
+		t.Fatalf("the agent ended with %d, %v", code, err)
+	}
+	systemd.expect(t, "STOPPING=1")
+	got, err := c.Running(asked, "web")
+	if err != nil || len(got) != 4 {
+		t.Fatalf("when the drained agent has ended %d run: %v, %v", len(got), got, err)
+	}
+	for _, a := range got {
+		if a.NodeName == second.Name {
+			t.Errorf("%s still runs on the drained node", a.ID)
+		}
+	}
+}
+
+// notified is a socket that agents take for systemd's.
+type notified struct{ conn *net.UnixConn }
+
+// listenNotify makes agents that are started from now on speak to it.
+func listenNotify(t *testing.T) *notified {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	t.Setenv("NOTIFY_SOCKET", path)
+	return &notified{conn}
+}
+
+// expect waits for the next message.
+func (n *notified) expect(t *testing.T, prefix string) {
+	t.Helper()
+	_ = n.conn.SetReadDeadline(time.Now().Add(agenttest.Patience))
+	b := make([]byte, 1024)
+	size, err := n.conn.Read(b)
+	if err != nil || !strings.HasPrefix(string(b[:size]), prefix) {
+		t.Fatalf("systemd was told %q, %v; want %q", b[:size], err, prefix)
+	}
 }

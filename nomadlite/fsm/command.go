@@ -60,6 +60,18 @@ type command struct {
 	limit  int   // of the encoded payload, in bytes
 	encode func(payload any) ([]byte, error)
 	apply  func(t *state.Txn, payload []byte) (any, error)
+	decode func(payload []byte) (any, error)
+}
+
+// Describe names the command of an entry and decodes its payload, for people
+// who look at a log.
+func Describe(data []byte) (command string, payload any, err error) {
+	t, body, skip, err := open(data)
+	if err != nil || skip {
+		return name(t), nil, err
+	}
+	payload, err = commands[t].decode(body)
+	return name(t), payload, err
 }
 
 var commands = map[Type]command{
@@ -125,6 +137,10 @@ func result[P, R any](name string, verb func(*state.Txn, *P) (R, error)) command
 			}
 			return verb(t, p)
 		},
+		decode: func(payload []byte) (any, error) {
+			p := new(P)
+			return p, state.Decode(payload, p)
+		},
 	}
 }
 
@@ -152,6 +168,7 @@ func plan(name string) command {
 			}
 			return encodePlan(p)
 		},
+		decode: func(payload []byte) (any, error) { return decodePlan(payload) },
 		apply: func(t *state.Txn, payload []byte) (any, error) {
 			p, err := decodePlan(payload)
 			if err != nil {

@@ -191,6 +191,7 @@ type Client struct {
 	DisableRemoteExec bool              `hcl:"disable_remote_exec"`
 	CgroupParent      string            `hcl:"cgroup_parent"`
 	DefaultIneligible bool              `hcl:"default_ineligible"`
+	DrainOnShutdown   *DrainOnShutdown  `hcl:"drain_on_shutdown"`
 	SimulateNodes     int               `hcl:"simulate_nodes"` // light nodes in the place of this one, for capacity tests
 	SimulateProfile   string            `hcl:"simulate_profile"`
 
@@ -207,6 +208,13 @@ type Client struct {
 	HostVolumePluginDir string                 `hcl:"host_volume_plugin_dir"`
 
 	Artifact Artifact `hcl:"artifact"`
+}
+
+// DrainOnShutdown is how a node is drained before its agent leaves.
+type DrainOnShutdown struct {
+	Deadline         *time.Duration `hcl:"deadline"` // unset is an hour, 0 none
+	IgnoreSystemJobs bool           `hcl:"ignore_system_jobs"`
+	Force            bool           `hcl:"force"` // all work ends at once
 }
 
 // HostNetwork names addresses of the host that ports may ask for.
@@ -276,7 +284,7 @@ var notBuilt = set(
 	"client.chroot_env",
 	"client.common_plugin_dir",
 
-	"client.template", "client.drain_on_shutdown",
+	"client.template",
 	"client.users", "client.fingerprint", "client.log_file", "client.reservable_cores",
 	"client.preferred_address_family", "client.alloc_mounts_dir", "client.gc_volumes_on_node_gc",
 	"client.bind_wildcard_default_host_network", "client.client_min_port", "client.client_max_port",
