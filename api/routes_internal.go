@@ -17,6 +17,7 @@ const (
 	PathNodeLookup       = "/v1/internal/node/lookup"
 	PathNodeSign         = "/v1/internal/node/sign"
 	PathNodeDrain        = "/v1/internal/node/drain"
+	PathNodeCheck        = "/v1/internal/node/check"
 	PathNodeHello        = "/v1/internal/node/hello"
 	PathServerStatus     = "/v1/internal/server/status"
 	PathServerPromise    = "/v1/internal/server/promise"
@@ -43,6 +44,7 @@ func internalRoutes() []Route {
 		internal("node.lookup", "node/lookup", AuthAgent, "Read data for a task of a node."),
 		internal("node.sign", "node/sign", AuthAgent, "Sign identities of a node's tasks."),
 		internal("node.drainSelf", "node/drain", AuthAgent, "Drain the node that asks, before its agent leaves."),
+		internal("node.check", "node/check", AuthAgent, "Say whose an identity is."),
 		internal("client.hello", "node/hello", AuthServer, "Who the node of a connection is.").local(),
 		internal("server.status", "server/status", AuthServer, "What a server is and knows.").local(),
 		internal("server.promise", "server/promise", AuthServer, "Agree to the first set of servers.").local(),

@@ -19,6 +19,9 @@ type Workloads interface {
 	Lookup(ctx context.Context, req WorkloadLookup) (*WorkloadData, error)
 	// SignIdentities makes the identity tokens of an allocation's tasks.
 	SignIdentities(ctx context.Context, req IdentityRequest) (*IdentityResponse, error)
+	// CheckIdentity says whose a token is; Denied for one that is not, or not
+	// any more, an identity of this region.
+	CheckIdentity(ctx context.Context, req IdentityCheck) (*IdentityClaims, error)
 }
 
 // NodeServicesRequest changes what a node has registered.
@@ -75,6 +78,16 @@ type IdentityName struct {
 	Service string
 	Name    string
 }
+
+// IdentityCheck asks whose a token is.
+type IdentityCheck struct {
+	NodeID   string
+	SecretID string
+	Token    string
+}
+
+// IdentityClaims is what a token says of the task that it was given to.
+type IdentityClaims struct{ AllocID, Task, Namespace string }
 
 // IdentityResponse holds the signed tokens in the order of Wanted.
 type IdentityResponse struct{ Tokens []SignedIdentity }

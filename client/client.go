@@ -20,10 +20,12 @@ import (
 	"github.com/nomadlite/nomadlite/client/artifact"
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/fingerprint"
+	"github.com/nomadlite/nomadlite/client/identity"
 	"github.com/nomadlite/nomadlite/client/keeper"
 	"github.com/nomadlite/nomadlite/client/localdb"
 	"github.com/nomadlite/nomadlite/client/network"
 	"github.com/nomadlite/nomadlite/client/service"
+	"github.com/nomadlite/nomadlite/client/taskapi"
 	"github.com/nomadlite/nomadlite/client/template"
 	"github.com/nomadlite/nomadlite/client/volume"
 	"github.com/nomadlite/nomadlite/plugins/base"
@@ -56,6 +58,9 @@ type Client struct {
 	// templates renders those of tasks, set by Run.
 	templates *template.Hook
 	artifacts *artifact.Hook
+	// identities hands tasks their tokens, set by Run; tasks use them at taskAPI.
+	identities *identity.Hook
+	taskAPI    *taskapi.Hook
 
 	// nodeChanged asks for a new registration, driverSeen counts first
 	// fingerprints.
@@ -172,6 +177,7 @@ func New(cfg Config) (*Client, error) {
 		beatNow: make(chan struct{}, 1), registered: make(chan struct{}), contact: contact,
 	}
 	c.artifacts = artifact.New(cfg.Artifacts)
+	c.taskAPI = taskapi.New(c.checkIdentity, log.Named("task_api"))
 	c.reports = newReporter(cfg.Servers, c.identity, log)
 	c.offers = service.NewReporter(cfg.Workloads, c.identity, log.Named("services"))
 	return c, nil
@@ -288,6 +294,8 @@ func (c *Client) endRunners(stopBelow context.CancelFunc) {
 	}
 	c.services.Wait()
 	c.templates.Wait()
+	c.identities.Wait()
+	c.taskAPI.Close()
 }
 
 func (c *Client) all() []*run {

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -52,6 +53,8 @@ type servers struct {
 	reports  int   // calls of UpdateAllocs
 	fail     error // of UpdateAllocs
 	services map[string]*structs.ServiceRegistration
+	ttl      time.Duration // of named identities
+	signed   int
 	changed  chan struct{}
 }
 
@@ -125,7 +128,27 @@ func (s *servers) Lookup(ctx context.Context, req api.WorkloadLookup) (*api.Work
 
 // SignIdentities implements api.Workloads.
 func (s *servers) SignIdentities(_ context.Context, req api.IdentityRequest) (*api.IdentityResponse, error) {
-	return &api.IdentityResponse{Tokens: make([]api.SignedIdentity, len(req.Wanted))}, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := &api.IdentityResponse{}
+	for _, w := range req.Wanted {
+		s.signed++
+		one := api.SignedIdentity{JWT: fmt.Sprintf("%s/%s/%d", w.Task, w.Name, s.signed)}
+		if w.Name != structs.DefaultIdentityName {
+			one.Expires = time.Now().Add(s.ttl)
+		}
+		out.Tokens = append(out.Tokens, one)
+	}
+	s.touch()
+	return out, nil
+}
+
+// CheckIdentity implements api.Workloads.
+func (s *servers) CheckIdentity(_ context.Context, req api.IdentityCheck) (*api.IdentityClaims, error) {
+	if !strings.HasPrefix(req.Token, "main/") {
+		return nil, structs.Errorf(structs.Denied, "cannot accept the identity")
+	}
+	return &api.IdentityClaims{Task: "main"}, nil
 }
 
 // UpdateAllocs implements api.Servers.

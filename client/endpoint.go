@@ -28,6 +28,7 @@ func (c *Client) Bind(mux *api.Mux) {
 	}
 	mux.Bind("client.hello", api.Internal(c.hello))
 	c.internal = mux.Internal()
+	c.taskAPI.Serve(mux)
 }
 
 // hello tells a server which node it can call.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/client/alloc"
+	"github.com/nomadlite/nomadlite/client/identity"
 	"github.com/nomadlite/nomadlite/client/service"
 	"github.com/nomadlite/nomadlite/client/template"
 	plugin "github.com/nomadlite/nomadlite/plugins/driver"
@@ -15,12 +16,15 @@ import (
 // node has its parts; what hooks run beside allocations ends with ctx.
 func (c *Client) allocHooks(ctx context.Context) []alloc.Hook {
 	c.templates = template.New(ctx, c.lookup)
+	c.identities = identity.New(ctx, c.signIdentities, c.log.Named("identity"))
 	c.services = service.New(ctx, c.offers, c.log.Named("services"))
 	return []alloc.Hook{
 		previous{c},
 		&groupNetwork{manager: c.network, drivers: c.drivers, made: map[string]*plugin.NetworkIsolationSpec{}},
 		&hostVolumes{namespace: c.volumes.Namespace},
+		c.identities,
 		c.artifacts,
+		c.taskAPI,
 		c.templates,
 		c.services,
 	}
@@ -30,4 +34,17 @@ func (c *Client) allocHooks(ctx context.Context) []alloc.Hook {
 func (c *Client) lookup(ctx context.Context, req api.WorkloadLookup) (*api.WorkloadData, error) {
 	req.NodeID, req.SecretID = c.identity()
 	return c.cfg.Workloads.Lookup(ctx, req)
+}
+
+// signIdentities has the servers sign tokens for a task of this node.
+func (c *Client) signIdentities(ctx context.Context, req api.IdentityRequest) (*api.IdentityResponse, error) {
+	req.NodeID, req.SecretID = c.identity()
+	return c.cfg.Workloads.SignIdentities(ctx, req)
+}
+
+// checkIdentity asks the servers whose a token is.
+func (c *Client) checkIdentity(ctx context.Context, token string) (*api.IdentityClaims, error) {
+	req := api.IdentityCheck{Token: token}
+	req.NodeID, req.SecretID = c.identity()
+	return c.cfg.Workloads.CheckIdentity(ctx, req)
 }

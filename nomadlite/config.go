@@ -167,10 +167,6 @@ func orDefault[T comparable](v, def T) T {
 // must not run as if it had not asked for them. "csi" is a type of volume.
 var unbuiltBlocks = []string{"vault", "csi", "csi_plugin", "secret"}
 
-// unissuedTokens are blocks that ask for tokens: servers sign them, no node hands
-// them to tasks.
-var unissuedTokens = []string{"identity"}
-
 // Checks are the parts of job validation that need libraries: cron
 // expressions, versions and their constraints. Limits of 0 are not checked.
 func Checks(maxPriority, maxCount int) structs.Checks {
@@ -190,7 +186,7 @@ func Checks(maxPriority, maxCount int) structs.Checks {
 			_, err := version.NewConstraint(constraint)
 			return err
 		},
-		Refused:     slices.Concat(unbuiltBlocks, unissuedTokens),
+		Refused:     slices.Clone(unbuiltBlocks),
 		MaxPriority: maxPriority,
 		MaxCount:    maxCount,
 	}

@@ -258,6 +258,9 @@ func (s *Server) bindInternal(mux *api.Mux) {
 	mux.Bind("node.drainSelf", api.Internal(func(ctx context.Context, in *api.NodeSelfDrain) (*api.NodeSelfDrained, error) {
 		return s.DrainSelf(ctx, *in)
 	}))
+	mux.Bind("node.check", api.Internal(func(ctx context.Context, in *api.IdentityCheck) (*api.IdentityClaims, error) {
+		return s.CheckIdentity(ctx, *in)
+	}))
 	mux.Bind("server.status", api.Internal(func(context.Context, *api.Empty) (*api.ServerStatus, error) { return s.status(), nil }))
 	mux.Bind("server.promise", api.Internal(s.promise))
 	mux.Bind("server.join", api.Internal(s.admitPeer))

@@ -129,6 +129,18 @@ func (s *Server) publicKeys() ([]keyring.PublicKey, error) {
 	return out, nil
 }
 
+// CheckIdentity says to a node whose a token is.
+func (s *Server) CheckIdentity(_ context.Context, req api.IdentityCheck) (*api.IdentityClaims, error) {
+	if _, err := s.node(s.store.Snapshot(), req.NodeID, req.SecretID); err != nil {
+		return nil, err
+	}
+	a, task, err := s.VerifyIdentity(req.Token)
+	if err != nil {
+		return nil, err
+	}
+	return &api.IdentityClaims{AllocID: a.ID, Task: task, Namespace: a.Namespace}, nil
+}
+
 // VerifyIdentity checks a token that this region signed: its signature and its
 // times, and that its allocation still runs. It returns the allocation and the
 // task that it was given to.

@@ -15,9 +15,6 @@ import (
 
 // serviceCluster runs a job of three allocations, each running.
 func serviceCluster(t *testing.T) (s *testServer, allocs []*structs.Allocation) {
-	tokens := unissuedTokens // the servers sign; no node hands tokens to tasks yet
-	unissuedTokens = nil
-	t.Cleanup(func() { unissuedTokens = tokens })
 	s, _ = startServer(t, "")
 	s.join()
 	job := testJob("web", structs.JobTypeService)

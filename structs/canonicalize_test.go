@@ -45,12 +45,8 @@ func TestValidateRefusesWhatTheBuildCannotRun(t *testing.T) {
 	j := minimalJob(JobTypeService)
 	j.TaskGroups[0].Tasks[0].Templates = []*Template{{EmbeddedTmpl: "x", DestPath: "local/x"}}
 	j.TaskGroups[0].Volumes = map[string]*VolumeRequest{"v": {Type: "host", Source: "v"}}
-	j.TaskGroups[0].Tasks[0].Identity = &WorkloadIdentity{Env: true}
 	j.Canonicalize()
 	if _, err := j.Validate(Checks{Refused: []string{"artifact"}}); err != nil {
-		t.Error(err)
-	}
-	if _, err := j.Validate(Checks{Refused: []string{"identity"}}); err == nil || !strings.Contains(err.Error(), "identity is not supported") {
 		t.Error(err)
 	}
 	_, err := j.Validate(Checks{Refused: []string{"template", "volume"}})

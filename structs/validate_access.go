@@ -2,7 +2,6 @@ package structs
 
 import (
 	"fmt"
-	"slices"
 )
 
 // validateAccess checks Vault, secrets and identities.
@@ -32,9 +31,6 @@ func (t *Task) validateAccess(p *problems) {
 			p.add("Duplicate identity %q", id.Name)
 		}
 		names[id.Name] = true
-		if id.Name == DefaultIdentityName && (id.Env || id.File) && slices.Contains(p.checks.Refused, "identity") {
-			p.add("identity is not supported by this build: remove env and file from it")
-		}
 		inner := p.child()
 		id.validate(inner)
 		p.nest(fmt.Sprintf("Identity %q is invalid", id.Name), inner)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/user"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -178,6 +180,24 @@ type Task struct {
 
 // ID names the task on this node, across its starts.
 func (t *Task) ID() string { return t.Alloc.ID + "/" + t.Spec.Name }
+
+// User is the user that the job names for the task, by its numbers; ok is false
+// where it names none, or one that this host does not know.
+func (t *Task) User() (uid, gid int, ok bool) {
+	name := t.Env.Replace(t.Spec.User)
+	if name == "" {
+		return 0, 0, false
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		if u, err = user.LookupId(name); err != nil {
+			return 0, 0, false
+		}
+	}
+	uid, err1 := strconv.Atoi(u.Uid)
+	gid, err2 := strconv.Atoi(u.Gid)
+	return uid, gid, err1 == nil && err2 == nil
+}
 
 // AddEnv sets variables over the job's. Values are taken as they are.
 func (t *Task) AddEnv(vars map[string]string) { t.Env = t.Env.With(vars) }

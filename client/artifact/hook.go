@@ -13,9 +13,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/user"
 	"path"
-	"strconv"
 	"sync"
 	"time"
 
@@ -173,15 +171,11 @@ func ownerOf(t *alloc.Task, chown bool) (rootfs.Owner, error) {
 	if !chown || name == "" || os.Geteuid() != 0 {
 		return rootfs.Owner{UID: os.Geteuid(), GID: os.Getegid()}, nil
 	}
-	u, err := user.Lookup(name)
-	if err != nil {
-		if u, err = user.LookupId(name); err != nil {
-			return rootfs.Owner{}, fmt.Errorf("chown: the node knows no user %q", name)
-		}
+	uid, gid, ok := t.User()
+	if !ok {
+		return rootfs.Owner{}, fmt.Errorf("chown: the node knows no user %q", name)
 	}
-	uid, err1 := strconv.Atoi(u.Uid)
-	gid, err2 := strconv.Atoi(u.Gid)
-	return rootfs.Owner{UID: uid, GID: gid}, errors.Join(err1, err2)
+	return rootfs.Owner{UID: uid, GID: gid}, nil
 }
 
 // timeout is how long an artifact may take.

@@ -268,6 +268,11 @@ func (p *Pool) SignIdentities(ctx context.Context, req api.IdentityRequest) (*ap
 	return call[api.IdentityResponse](ctx, p, callTimeout, api.PathNodeSign, &req)
 }
 
+// CheckIdentity implements api.Workloads.
+func (p *Pool) CheckIdentity(ctx context.Context, req api.IdentityCheck) (*api.IdentityClaims, error) {
+	return call[api.IdentityClaims](ctx, p, callTimeout, api.PathNodeCheck, &req)
+}
+
 // Pauses between attempts to connect.
 const (
 	minPause = 100 * time.Millisecond
