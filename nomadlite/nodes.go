@@ -144,12 +144,7 @@ func (s *Server) Allocs(ctx context.Context, req api.NodeAllocsRequest) (*api.No
 	if _, collected := snap.NodeSync(num); collected > req.Since {
 		return allAllocs(snap, req.NodeID), nil
 	}
-	out := &api.NodeAllocsResponse{Index: max(req.Since, snap.Index())}
-	for row := range snap.NodeAllocs(num) {
-		if row.AllocModifyIndex > req.Since {
-			out.Allocs = append(out.Allocs, snap.AllocByNumber(row.Number))
-		}
-	}
+	out := &api.NodeAllocsResponse{Index: max(req.Since, snap.Index()), Allocs: slices.Collect(snap.NodeChanges(num, req.Since))}
 	if snap.TableIndex(state.TableHostVolumes) > req.Since {
 		out.HasVolumes, out.Volumes = true, slices.Collect(snap.NodeVolumes(req.NodeID))
 	}

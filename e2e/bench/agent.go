@@ -30,7 +30,7 @@ type agent struct {
 
 // startSimulated runs a durable server with simulated nodes.
 func (b *bench) startSimulated(nodes int) (*agent, error) {
-	return b.launch(true, nodes, fmt.Sprintf("client {\n simulate_nodes = %d\n simulate_profile = \"start=0s,run=24h\"\n}\n", nodes))
+	return b.launch(true, nodes, fmt.Sprintf("enable_debug = true\nclient {\n simulate_nodes = %d\n simulate_profile = \"start=0s,run=24h\"\n}\n", nodes))
 }
 
 // start runs a dev agent (or one with a data directory) on ports of its own.

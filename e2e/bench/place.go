@@ -15,6 +15,7 @@ type placeSize struct {
 	nodes, jobs, count int
 	small, single      int // jobs of ten allocations, and of one
 	limit              time.Duration
+	profiles           string // folder for CPU profiles of the measures, "" for none
 }
 
 func (p *placeSize) flags() {
@@ -24,6 +25,7 @@ func (p *placeSize) flags() {
 	flag.IntVar(&p.small, "small", 20_000, "jobs of ten allocations of the place set")
 	flag.IntVar(&p.single, "single", 20_000, "jobs of one allocation of the place set")
 	flag.DurationVar(&p.limit, "limit", 10*time.Minute, "longest time for each measure of the place set")
+	flag.StringVar(&p.profiles, "profiles", "", "folder for a CPU profile of each measure of the place set")
 }
 
 // connections are how many requests are under way at once.
@@ -54,9 +56,13 @@ func place(b *bench) error {
 			continue
 		}
 		cpu := a.cpuSeconds()
+		profiled := a.profile(b.place.profiles, c.name)
 		took, err := a.fill(fmt.Sprintf("p%d", c.count), c.jobs, c.count, b.place.limit)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		if err := profiled(); err != nil {
+			return err
 		}
 		n := float64(c.jobs * c.count)
 		b.line(c.name, n/took.Seconds(), c.unit)

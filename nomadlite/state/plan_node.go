@@ -237,8 +237,8 @@ func (c *planCheck) holdings(num uint32, n *structs.Node) *holdings {
 	// A node that was out of reach may still run what was given up as lost,
 	// until it has told what it runs.
 	away := n.LastMissedHeartbeatIndex > n.LastAllocUpdateIndex
-	for r := range c.t.allocs().ByNode(num) {
-		if !r.Special() || r.ClientTerminal() && !(away && r.Client == ClientLost) {
+	for r := range c.t.allocs().HeldOn(num) {
+		if r.Client == ClientLost && !away {
 			continue
 		}
 		h.add(demand(r.Rare().Extra, nil), r.Number+1)

@@ -127,8 +127,24 @@ func (s *Snapshot) AllocsByIDPrefix(prefix string) iter.Seq[*structs.Allocation]
 // NodeAllocs yields the rows of a node's allocations without making
 // structs.Allocation values of them.
 func (s *Snapshot) NodeAllocs(node uint32) iter.Seq[AllocRow] {
+	return s.allocRows(s.r.allocs.ByNode(node))
+}
+
+// NodeHolders yields the rows of a node that have ports, devices, cores or
+// volumes and that their client is not done with.
+func (s *Snapshot) NodeHolders(node uint32) iter.Seq[AllocRow] {
+	return s.allocRows(s.r.allocs.HeldOn(node))
+}
+
+// NodeChanges yields the allocations of a node that the servers changed after
+// an index. It costs what changed.
+func (s *Snapshot) NodeChanges(node uint32, since uint64) iter.Seq[*structs.Allocation] {
+	return s.materialize(s.r.allocs.ChangedOn(node, since))
+}
+
+func (s *Snapshot) allocRows(rows iter.Seq[alloctable.Row]) iter.Seq[AllocRow] {
 	return func(yield func(AllocRow) bool) {
-		for r := range s.r.allocs.ByNode(node) {
+		for r := range rows {
 			ask := s.r.allocs.Usage(&r)
 			if !yield(AllocRow{
 				Number: r.Number, CPU: ask.CPU, MemoryMB: ask.MemoryMB, DiskMB: ask.DiskMB,

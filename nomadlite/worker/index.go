@@ -142,8 +142,8 @@ func nodeRow(snap *state.Snapshot, num uint32) scheduler.NodeRow {
 	}
 	u := snap.NodeUsage(num)
 	usage := scheduler.NodeUsage{CPU: u.CPU, MemoryMB: u.MemoryMB, DiskMB: u.DiskMB, Allocs: u.Allocs}
-	for row := range snap.NodeAllocs(num) {
-		if row.Special && holds(row, node) {
+	for row := range snap.NodeHolders(num) {
+		if holds(row, node) {
 			usage.Held = append(usage.Held, snap.AllocByNumber(row.Number))
 		}
 	}

@@ -147,6 +147,9 @@ func (e *Edit) Append(batch, node, nameIndex uint32, rare *Rare, index uint64, n
 	*e.refs.edit(e.owner, int(batch)) += 2
 	n := e.nodeRows.edit(e.owner, int(node))
 	n.rows = append(n.rows, number)
+	if rare != nil && rare.Extra != nil && special(rare.Extra) {
+		n.held = append(n.held, number)
+	}
 	n.usage.add(b.ask, 1)
 	n.changed = index
 	e.jobs.edit(e.owner, int(b.job)).live++
@@ -187,7 +190,10 @@ func (e *Edit) Put(r Row) {
 		n.usage.add(b.ask, 1)
 		e.jobs.edit(e.owner, int(b.job)).live++
 	}
-	n.changed = max(n.changed, r.AllocModifyIndex)
+	n.hold(r.Number, r.Holds())
+	if n.changed = max(n.changed, r.AllocModifyIndex); r.AllocModifyIndex != old.AllocModifyIndex {
+		n.remember(r.AllocModifyIndex, r.Number)
+	}
 	if r.Batch != old.Batch {
 		b := *e.batches.at(int(r.Batch))
 		b.members = append(b.members, r.Number)
@@ -303,13 +309,18 @@ func (e *Edit) Collect(numbers []uint64, index uint64) {
 func (e *Edit) forget(node uint32, index uint64) {
 	n := e.nodeRows.edit(e.owner, int(node))
 	n.collected = index
+	n.rows, n.held = e.present(n.rows), e.present(n.held)
+}
+
+// present lists the numbers that are not collected.
+func (e *Edit) present(numbers []uint64) []uint64 {
 	var rest []uint64
-	for _, number := range n.rows {
+	for _, number := range numbers {
 		if _, ok := e.Get(number); ok {
 			rest = append(rest, number)
 		}
 	}
-	n.rows = rest
+	return rest
 }
 
 func (e *Edit) repack(pi int) {

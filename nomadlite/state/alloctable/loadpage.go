@@ -198,6 +198,7 @@ func (l *Loader) indexPage(i int, p *page, slots int) error {
 		*e.refs.at(int(r.Batch))++
 		n := e.nodeRows.edit(e.owner, int(r.Node))
 		n.rows = append(n.rows, number)
+		n.hold(number, r.Holds())
 		if r.Live() {
 			n.usage.add(last.ask, 1)
 			e.jobs.edit(e.owner, int(last.job)).live++

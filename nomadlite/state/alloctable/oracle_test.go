@@ -176,7 +176,7 @@ func (m *machine) some(r *rapid.T, most int) []uint64 {
 
 func (m *machine) update(r *rapid.T) {
 	e, o := m.edit(), m.o.clone()
-	for _, n := range m.some(r, 20) {
+	for _, n := range m.some(r, rapid.SampledFrom([]int{20, 20, 300}).Draw(r, "most")) {
 		row, ok := e.Get(n)
 		if !ok {
 			r.Fatalf("row %d is missing", n)
@@ -309,6 +309,18 @@ func check(r *rapid.T, t *Table, o *oracle) {
 			if !a.Terminal() {
 				u.add(Ask(a.AllocatedResources), 1)
 			}
+		}
+		same(nodeID(i)+" held", t.HeldOn(i), o.where(func(a *structs.Allocation) bool {
+			return a.NodeID == nodeID(i) && a.AllocatedResources.Shared.Ports != nil && a.ClientStatus != "complete" && a.ClientStatus != "failed"
+		}))
+		top := uint64(1)
+		for _, a := range o.allocs {
+			top = max(top, a.AllocModifyIndex)
+		}
+		for _, since := range []uint64{0, top / 2, top - 1, top} {
+			same(fmt.Sprint(nodeID(i), " since ", since), t.ChangedOn(i, since), o.where(func(a *structs.Allocation) bool {
+				return a.NodeID == nodeID(i) && a.AllocModifyIndex > since
+			}))
 		}
 		if u != t.NodeUsage(i) {
 			r.Fatalf("node %d: usage %+v, want %+v", i, t.NodeUsage(i), u)

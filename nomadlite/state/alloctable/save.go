@@ -293,7 +293,7 @@ func (l *Loader) loadNode(b []byte) error {
 	}
 	num := l.e.AddNode(Node{n.ID, n.Name})
 	rows := l.e.nodeRows.edit(l.e.owner, int(num))
-	rows.changed, rows.collected = n.Changed, n.Collected
+	rows.changed, rows.collected, rows.recentFrom = n.Changed, n.Collected, n.Changed
 	return nil
 }
 

@@ -3,6 +3,7 @@ package alloctable
 import (
 	"iter"
 	"slices"
+	"sort"
 
 	"github.com/tidwall/btree"
 
@@ -130,6 +131,12 @@ func (r *Row) Special() bool {
 	return r.cold != nil && r.cold.rare != nil && r.cold.rare.Extra != nil && special(r.cold.rare.Extra)
 }
 
+// Holds reports whether the row has something that nobody else may have, and
+// its node has not said that it is done with it.
+func (r *Row) Holds() bool {
+	return r.Client != ClientComplete && r.Client != ClientFailed && r.Special()
+}
+
 // Revision is the revision of the last update by the node.
 func (r *Row) Revision() uint64 {
 	if r.cold == nil {
@@ -159,9 +166,43 @@ type Node struct{ ID, Name string }
 
 type nodeRows struct {
 	rows      []uint64 // ascending
+	held      []uint64 // of those, what Holds, ascending
 	usage     Usage
 	changed   uint64 // highest AllocModifyIndex of a row
 	collected uint64 // index of the last collection of a row
+	// recent are the rows that the servers changed after recentFrom, in order;
+	// those that were made since are left out.
+	recent     []rowChange
+	recentFrom uint64
+}
+
+type rowChange struct{ index, number uint64 }
+
+// maxRecent is how many changes of a node's rows are remembered at least.
+const maxRecent = 64
+
+// remember notes that the servers changed a row.
+func (n *nodeRows) remember(index, number uint64) {
+	if len(n.recent) >= 2*maxRecent {
+		rest := len(n.recent) - maxRecent
+		n.recentFrom = n.recent[rest-1].index
+		n.recent = slices.Clone(n.recent[rest:])
+	}
+	n.recent = append(n.recent, rowChange{index, number})
+}
+
+// hold adds a row to those that hold something, or takes it out. What older
+// versions read stays as it is.
+func (n *nodeRows) hold(number uint64, holds bool) {
+	i, have := slices.BinarySearch(n.held, number)
+	switch {
+	case holds && !have && i == len(n.held):
+		n.held = append(n.held, number)
+	case holds && !have:
+		n.held = slices.Insert(slices.Clone(n.held), i, number)
+	case !holds && have:
+		n.held = slices.Delete(slices.Clone(n.held), i, i+1)
+	}
 }
 
 type jobRows struct {
@@ -308,6 +349,45 @@ func (t *Table) NodeSync(num uint32) (changed, collected uint64) {
 
 // ByNode yields the rows of a node by number.
 func (t *Table) ByNode(num uint32) iter.Seq[Row] { return t.each(t.nodeRows.get(int(num)).rows) }
+
+// HeldOn yields the rows of a node that hold something, by number.
+func (t *Table) HeldOn(num uint32) iter.Seq[Row] { return t.each(t.nodeRows.get(int(num)).held) }
+
+// ChangedOn yields the rows of a node whose AllocModifyIndex is greater than
+// since, by number. It costs what changed, unless that is long ago or much.
+func (t *Table) ChangedOn(num uint32, since uint64) iter.Seq[Row] {
+	n := t.nodeRows.get(int(num))
+	numbers := n.rows
+	if since >= n.recentFrom {
+		numbers = t.changedRows(&n, since)
+	}
+	return func(yield func(Row) bool) {
+		for r := range t.each(numbers) {
+			if r.AllocModifyIndex > since && !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+// changedRows lists the rows of a node that were changed after since, and those
+// that were made after it: numbers are given out in the order of indexes.
+func (t *Table) changedRows(n *nodeRows, since uint64) []uint64 {
+	made := sort.Search(len(n.rows), func(i int) bool {
+		r, ok := t.Get(n.rows[i])
+		return ok && t.MadeBy(&r).CreateIndex > since
+	})
+	var numbers []uint64
+	for i := len(n.recent) - 1; i >= 0 && n.recent[i].index > since; i-- {
+		numbers = append(numbers, n.recent[i].number)
+	}
+	if len(numbers) == 0 {
+		return n.rows[made:]
+	}
+	numbers = append(numbers, n.rows[made:]...)
+	slices.Sort(numbers)
+	return slices.Compact(numbers)
+}
 
 func (t *Table) each(numbers []uint64) iter.Seq[Row] {
 	return func(yield func(Row) bool) {
