@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/structs"
@@ -43,7 +44,8 @@ type Action struct {
 // Decide says what a running deployment needs. Job is its job's newest
 // version, nil when it was purged; healthy is how many allocations were
 // healthy when the scheduler was last asked; spent is set when an unhealthy
-// allocation has no attempts left.
+// allocation has no attempts left. The scheduler is not asked for the progress
+// of a first version: it replaces nothing, so all of it was placed at once.
 func Decide(d *structs.Deployment, job *structs.Job, healthy int, spent bool, now time.Time) Action {
 	if !d.Active() || d.Status == structs.DeploymentStatusPaused {
 		return Action{}
@@ -52,17 +54,18 @@ func Decide(d *structs.Deployment, job *structs.Job, healthy int, spent bool, no
 		return Action{Status: structs.DeploymentStatusCancelled, Description: descStopped}
 	}
 	c := count(d)
+	next := c.healthy > healthy && d.JobVersion > 0
 	switch {
 	case c.complete:
 		return Action{Status: structs.DeploymentStatusSuccessful, Description: descSuccessful}
 	case c.hopeless || spent:
 		return failed(descUnhealthy, c.autoRevert)
 	case c.deadline.IsZero():
-		return Action{Evaluate: c.healthy > healthy, Promote: c.promote}
+		return Action{Evaluate: next, Promote: c.promote}
 	case !c.deadline.After(now):
 		return failed(descDeadline, c.autoRevert)
 	}
-	return Action{Evaluate: c.healthy > healthy, Promote: c.promote, After: c.deadline.Sub(now)}
+	return Action{Evaluate: next, Promote: c.promote, After: c.deadline.Sub(now)}
 }
 
 func failed(description string, revert bool) Action {
@@ -119,74 +122,110 @@ type Deps struct {
 // Watcher watches the active deployments of a region.
 type Watcher struct {
 	deps Deps
-	// asked is how many allocations of a deployment were healthy when the
-	// scheduler was last asked; it belongs to Run.
-	asked map[string]int
+	seen map[string]*seen // by deployment; it belongs to Run
+}
+
+// seen is a deployment as it was last looked at.
+type seen struct {
+	d     *structs.Deployment
+	job   *structs.Job
+	asked int       // how many allocations were healthy when the scheduler was last asked
+	again time.Time // when to look without a change
 }
 
 // New returns a watcher.
 func New(d Deps) *Watcher { return &Watcher{deps: d} }
 
-// idle is how long a watcher without deadlines waits for a change.
-const idle = time.Hour
+const (
+	// idle is how long a watcher without deadlines waits for a change.
+	idle = time.Hour
+	// settle is between two looks while things change.
+	settle = 20 * time.Millisecond
+	// sickPause is how soon to look again at an unhealthy allocation that has
+	// not ended.
+	sickPause = 2 * time.Second
+	// errorPause is how soon to look again after a command failed.
+	errorPause = time.Second
+	// atOnce is how many commands are under way at the same time.
+	atOnce = 64
+)
 
-// Run watches until ctx ends and returns nil then. It looks at everything
-// again whenever deployments change, so a lost notice costs nothing.
+// Run watches until ctx ends and returns nil then. It looks again whenever
+// deployments change, so a lost notice costs nothing.
 func (w *Watcher) Run(ctx context.Context) error {
-	w.asked = map[string]int{}
+	w.seen = map[string]*seen{}
 	watch := w.deps.Store.Watch(state.KeyTable(state.TableDeployments), state.KeyTable(state.TableJobs))
 	defer watch.Close()
 	timer := time.NewTimer(idle)
 	defer timer.Stop()
 	for {
-		timer.Reset(w.look(ctx, time.Now()))
+		looked := time.Now()
+		timer.Reset(w.look(ctx, looked))
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-timer.C:
+			continue
 		case <-watch.C():
+		}
+		timer.Reset(time.Until(looked.Add(settle)))
+		select {
+		case <-ctx.Done():
+			return nil
 		case <-timer.C:
 		}
 	}
 }
 
-// sickPause is how soon to look again at an unhealthy allocation that has not
-// ended.
-const sickPause = 2 * time.Second
-
-// errorPause is how soon to look again after a command failed.
-const errorPause = time.Second
-
-// look acts on every active deployment and returns when to look again.
+// look acts on the active deployments that changed or are due, and returns when
+// to look again.
 func (w *Watcher) look(ctx context.Context, now time.Time) time.Duration {
 	snap := w.deps.Store.Snapshot()
-	next, active := idle, map[string]int{}
-	for d := range snap.Deployments() {
-		if !d.Active() {
+	active := make(map[string]*seen, len(w.seen))
+	var acts errgroup.Group
+	acts.SetLimit(atOnce)
+	for d := range snap.ActiveDeployments() {
+		job, before := snap.Job(d.Namespace, d.JobID), w.seen[d.ID]
+		if before != nil && before.d == d && before.job == job && now.Before(before.again) {
+			active[d.ID] = before
 			continue
 		}
-		sick := examine(snap, d)
-		a := Decide(d, snap.Job(d.Namespace, d.JobID), w.asked[d.ID], sick.spent, now)
-		a.Evaluate = a.Evaluate || len(sick.replace) > 0
-		if sick.waits {
-			next = min(next, sickPause)
-		}
-		err := w.replace(ctx, sick.replace, now)
-		if err == nil {
-			err = w.perform(ctx, snap, d, a, now)
-		}
-		if err != nil {
-			w.deps.Logger.Warn("cannot move a deployment on; trying again", "deployment_id", d.ID, "error", err)
-			next = min(next, errorPause)
-			active[d.ID] = w.asked[d.ID]
-			continue
-		}
-		active[d.ID] = count(d).healthy
-		if a.After > 0 {
-			next = min(next, a.After)
-		}
+		one := &seen{d: d, job: job, asked: count(d).healthy, again: now.Add(idle)}
+		active[d.ID] = one
+		acts.Go(func() error { w.act(ctx, snap, before, one, now); return nil })
 	}
-	w.asked = active
+	_ = acts.Wait()
+	w.seen = active
+	next := idle
+	for _, one := range active {
+		next = min(next, one.again.Sub(now))
+	}
 	return next
+}
+
+// act does what a deployment needs, and sets when to look at it again.
+func (w *Watcher) act(ctx context.Context, snap *state.Snapshot, before, one *seen, now time.Time) {
+	asked := 0
+	if before != nil {
+		asked = before.asked
+	}
+	sick := examine(snap, one.d)
+	a := Decide(one.d, one.job, asked, sick.spent, now)
+	a.Evaluate = a.Evaluate || len(sick.replace) > 0
+	if a.After > 0 {
+		one.again = now.Add(a.After)
+	}
+	if soon := now.Add(sickPause); sick.waits && soon.Before(one.again) {
+		one.again = soon
+	}
+	err := w.replace(ctx, sick.replace, now)
+	if err == nil {
+		err = w.perform(ctx, snap, one.d, a, now)
+	}
+	if err != nil {
+		w.deps.Logger.Warn("cannot move a deployment on; trying again", "deployment_id", one.d.ID, "error", err)
+		one.asked, one.again = asked, now.Add(errorPause)
+	}
 }
 
 func (w *Watcher) perform(ctx context.Context, snap *state.Snapshot, d *structs.Deployment, a Action, now time.Time) error {

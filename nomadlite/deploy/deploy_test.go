@@ -14,6 +14,7 @@ func TestDecide(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		job     *structs.Job
+		first   bool // the job's first version
 		status  string
 		healthy int
 		spent   bool
@@ -29,6 +30,8 @@ func TestDecide(t *testing.T) {
 			want: Action{Status: "successful", Description: descSuccessful}},
 		{name: "progress", job: job, healthy: 1, groups: map[string]*group{"g": {DesiredTotal: 3, HealthyAllocs: 2, RequireProgressBy: now.Add(time.Minute)}},
 			want: Action{Evaluate: true, After: time.Minute}},
+		{name: "progress of a first version", first: true, job: job, groups: map[string]*group{"g": {DesiredTotal: 3, HealthyAllocs: 2, RequireProgressBy: now.Add(time.Minute)}},
+			want: Action{After: time.Minute}},
 		{name: "no progress", job: job, healthy: 2, groups: map[string]*group{"g": {DesiredTotal: 3, HealthyAllocs: 2, RequireProgressBy: now.Add(time.Minute)}},
 			want: Action{After: time.Minute}},
 		{name: "deadline", job: job, groups: map[string]*group{"g": {DesiredTotal: 3, HealthyAllocs: 2, RequireProgressBy: now, AutoRevert: true}},
@@ -48,6 +51,9 @@ func TestDecide(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := &structs.Deployment{ID: "d", Status: tt.status, JobCreateIndex: 5, TaskGroups: tt.groups}
+			if !tt.first {
+				d.JobVersion = 1
+			}
 			if d.Status == "" {
 				d.Status = structs.DeploymentStatusRunning
 			}

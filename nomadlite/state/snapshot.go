@@ -174,6 +174,11 @@ func (s *Snapshot) Deployments() iter.Seq[*structs.Deployment] {
 	return deployments.by(s.r, "created", "")
 }
 
+// ActiveDeployments yields those that have not ended, in order of creation.
+func (s *Snapshot) ActiveDeployments() iter.Seq[*structs.Deployment] {
+	return deployments.by(s.r, "active", "")
+}
+
 // DeploymentsByJob yields the deployments of a job in order of creation.
 func (s *Snapshot) DeploymentsByJob(ns, id string) iter.Seq[*structs.Deployment] {
 	return deployments.by(s.r, "job", joinKey(ns, id, ""))

@@ -107,6 +107,12 @@ var deployments = declare(table[structs.Deployment]{
 	indexes: []index[structs.Deployment]{
 		{"created", func(d *structs.Deployment) string { return orderKey(d.CreateIndex) }},
 		{"job", func(d *structs.Deployment) string { return joinKey(d.Namespace, d.JobID, orderKey(d.CreateIndex)) }},
+		{"active", func(d *structs.Deployment) string {
+			if !d.Active() {
+				return ""
+			}
+			return orderKey(d.CreateIndex)
+		}},
 	},
 	dirty: func(d *structs.Deployment) []Key {
 		return []Key{KeyDeployment(d.ID), KeyJobDeployments(d.Namespace, d.JobID)}
