@@ -49,7 +49,7 @@ func (a *acks) commit(ctx context.Context, u *state.AllocUpdate, apply func(cont
 		}
 		a.mu.Unlock()
 		// The others wait for it too, whatever becomes of this request.
-		_, _, g.err = apply(context.WithoutCancel(ctx), fsm.AllocUpdates, &state.AllocUpdates{Nodes: g.nodes})
+		_, _, g.err = apply(context.WithoutCancel(ctx), fsm.AllocReports, &state.AllocUpdates{Nodes: g.nodes})
 		a.turn.Unlock()
 		close(g.done)
 	}

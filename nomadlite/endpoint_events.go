@@ -15,7 +15,7 @@ import (
 var causes = map[fsm.Type]string{
 	fsm.JobRegister: "JobRegistered", fsm.JobScale: "JobRegistered", fsm.JobDeregister: "JobDeregistered",
 	fsm.EvalUpsert: "EvaluationUpdated", fsm.PlanApply: "PlanResult",
-	fsm.AllocUpdate: "AllocationUpdated", fsm.AllocTransition: "AllocationUpdateDesiredStatus",
+	fsm.AllocReports: "AllocationUpdated", fsm.AllocTransition: "AllocationUpdateDesiredStatus",
 	fsm.NodeRegister: "NodeRegistration", fsm.NodeStatus: "NodeStreamEvent", fsm.NodeEligibility: "NodeEligibility",
 	fsm.NodeDrain: "NodeDrain", fsm.NodeDelete: "NodeDeregistration",
 	fsm.DeploymentStatus: "DeploymentStatusUpdate", fsm.DeploymentPromote: "DeploymentPromotion",

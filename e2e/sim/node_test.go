@@ -158,7 +158,7 @@ func (n *node) report() {
 		if snap.Node(n.id) == nil {
 			return
 		}
-		n.c.propose(fsm.AllocUpdate, &state.AllocUpdate{NodeID: n.id, Updates: updates, Evals: n.c.evalsFor(snap, updates), Now: n.c.now.UnixNano()}, func(_ any, err error) {
+		n.c.propose(fsm.AllocReports, &state.AllocUpdates{Nodes: []*state.AllocUpdate{{NodeID: n.id, Updates: updates, Evals: n.c.evalsFor(snap, updates), Now: n.c.now.UnixNano()}}}, func(_ any, err error) {
 			if err != nil {
 				return
 			}

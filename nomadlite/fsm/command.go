@@ -6,7 +6,7 @@ import (
 )
 
 // Type is the kind of a command. Numbers are part of the log's format: they
-// are never reused or changed.
+// are never reused or changed. 10 and 80 were used before the first release.
 type Type uint16
 
 // Commands, with their payloads.
@@ -20,7 +20,6 @@ const (
 	EvalUpsert            Type = 7  // state.EvalUpsert
 	EvalDelete            Type = 8  // state.EvalDelete
 	PlanApply             Type = 9  // structs.Plan, columnar
-	AllocUpdate           Type = 10 // state.AllocUpdate
 	AllocTransition       Type = 11 // state.AllocTransition
 	NodeRegister          Type = 12 // state.NodeRegister
 	NodeStatus            Type = 13 // state.NodeStatus
@@ -47,7 +46,7 @@ const (
 	VariableRekey         Type = 63 // state.VariableRekey
 	HostVolumeUpsert      Type = 70 // state.HostVolumeUpsert
 	HostVolumeDelete      Type = 71 // state.HostVolumeDelete
-	AllocUpdates          Type = 80 // state.AllocUpdates
+	AllocReports          Type = 81 // state.AllocUpdates, in kinds
 	ServicesUpdate        Type = 75 // state.ServicesUpdate
 	ServiceDelete         Type = 76 // state.ServiceDelete
 	ScalingEventAdd       Type = 51 // state.ScalingEventAdd
@@ -84,8 +83,7 @@ var commands = map[Type]command{
 	EvalUpsert:            done("EvalUpsert", (*state.Txn).UpsertEvals),
 	EvalDelete:            done("EvalDelete", (*state.Txn).DeleteEvals),
 	PlanApply:             plan("PlanApply"),
-	AllocUpdate:           done("AllocUpdate", (*state.Txn).UpdateAllocs),
-	AllocUpdates:          done("AllocUpdates", (*state.Txn).UpdateAllocsOfNodes),
+	AllocReports:          reports("AllocReports"),
 	AllocTransition:       done("AllocTransition", (*state.Txn).UpdateAllocTransitions),
 	NodeRegister:          done("NodeRegister", (*state.Txn).RegisterNode),
 	NodeStatus:            done("NodeStatus", (*state.Txn).UpdateNodeStatus),

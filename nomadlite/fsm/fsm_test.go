@@ -84,8 +84,8 @@ func (s *server) fill() {
 		s.t.Fatal(res.Refused)
 	}
 	id := res.AllocIDs[0][2]
-	s.apply(AllocUpdate, &state.AllocUpdate{NodeID: "node-2", Now: 9, Updates: []*structs.AllocUpdate{{AllocID: id, Revision: 1, ClientStatus: "running",
-		TaskStates: map[string]*structs.TaskState{"main": {State: "running", Events: []*structs.TaskEvent{{Type: "Started", Time: 3}}}}}}})
+	s.apply(AllocReports, &state.AllocUpdates{Nodes: []*state.AllocUpdate{{NodeID: "node-2", Now: 9, Updates: []*structs.AllocUpdate{{AllocID: id, Revision: 1, ClientStatus: "running",
+		TaskStates: map[string]*structs.TaskState{"main": {State: "running", Events: []*structs.TaskEvent{{Type: "Started", Time: 3}}}}}}}}})
 	s.apply(AllocTransition, &state.AllocTransition{Transitions: map[string]*structs.DesiredTransition{id: {Migrate: structs.Ptr(true)}}, Now: 10})
 	s.apply(SchedulerConfig, &state.SchedulerConfig{Config: &structs.SchedulerConfiguration{SchedulerAlgorithm: "spread"}})
 	s.apply(DeploymentUpsert, &state.DeploymentUpsert{Deployment: &structs.Deployment{ID: "d1", Namespace: "default", JobID: "web", Status: "running"}})
@@ -269,24 +269,28 @@ func TestEntriesAreBounded_B84(t *testing.T) {
 	_, err = Encode(PlanApply, stops)
 	large("stops", err, `job "web"`, fmt.Sprint(MaxPlan))
 
+	id := func(i int) string { return fmt.Sprintf("00000000-0000-0000-0000-%012x", i) }
 	updates := &state.AllocUpdate{NodeID: "n1", Evals: []*structs.Evaluation{{ID: "e"}}}
 	for i := range 3000 {
-		updates.Updates = append(updates.Updates, &structs.AllocUpdate{AllocID: fmt.Sprint(i), ClientDescription: strings.Repeat("d", 1000)})
+		updates.Updates = append(updates.Updates, &structs.AllocUpdate{AllocID: id(i), ClientDescription: strings.Repeat("d", 1000) + fmt.Sprint(i)})
 	}
-	entries, err := EncodeAll(AllocUpdate, updates)
+	entries, err := EncodeAll(AllocReports, &state.AllocUpdates{Nodes: []*state.AllocUpdate{updates}})
 	if err != nil || len(entries) < 3 {
 		t.Fatalf("a list of updates: %d entries, %v", len(entries), err)
 	}
 	next := 0
 	for i, e := range entries {
 		_, body, _, err := open(e)
-		c := new(state.AllocUpdate)
-		if err != nil || len(body) > MaxEntry || state.Decode(body, c) != nil || (len(c.Evals) > 0) != (i == len(entries)-1) {
-			t.Fatalf("entry %d of %d: %d bytes, %d evaluations, %v", i, len(entries), len(body), len(c.Evals), err)
+		if err != nil || len(body) > MaxEntry {
+			t.Fatalf("entry %d of %d: %d bytes, %v", i, len(entries), len(body), err)
 		}
-		for _, u := range c.Updates {
-			if u.AllocID != fmt.Sprint(next) {
-				t.Fatalf("update %s comes at %d", u.AllocID, next)
+		c, err := decodeReports(body)
+		if err != nil || len(c) != 1 || (len(c[0].Evals) > 0) != (i == len(entries)-1) {
+			t.Fatalf("entry %d of %d: %d nodes, %v", i, len(entries), len(c), err)
+		}
+		for _, u := range c[0].Reports {
+			if got := formatUUID(u.ID[:]); got != id(next) {
+				t.Fatalf("update %s comes at %d", got, next)
 			}
 			next++
 		}
@@ -294,7 +298,7 @@ func TestEntriesAreBounded_B84(t *testing.T) {
 	if next != len(updates.Updates) {
 		t.Errorf("%d of %d updates were encoded", next, len(updates.Updates))
 	}
-	_, err = EncodeAll(AllocUpdate, &state.AllocUpdate{Updates: []*structs.AllocUpdate{{ClientDescription: strings.Repeat("d", MaxEntry)}}})
+	_, err = EncodeAll(AllocReports, &state.AllocUpdates{Nodes: []*state.AllocUpdate{{Updates: []*structs.AllocUpdate{{AllocID: id(1), ClientDescription: strings.Repeat("d", MaxEntry)}}}}})
 	large("one update", err)
 }
 

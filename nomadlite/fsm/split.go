@@ -23,9 +23,6 @@ func EncodeAll(t Type, payload any) ([][]byte, error) {
 	if first == nil {
 		return nil, err
 	}
-	if _, one := first.(*state.AllocUpdate); one {
-		t = AllocUpdate
-	}
 	entries, err := EncodeAll(t, first)
 	if err != nil {
 		return nil, err
@@ -37,19 +34,8 @@ func EncodeAll(t Type, payload any) ([][]byte, error) {
 // halves cuts a list in two, nil when there is nothing to cut.
 func halves(payload any) (first, rest any) {
 	switch c := payload.(type) {
-	case *state.AllocUpdate:
-		if n := len(c.Updates) / 2; n > 0 {
-			a, b := *c, *c
-			a.Updates, a.Evals, b.Updates = c.Updates[:n], nil, c.Updates[n:]
-			return &a, &b
-		}
 	case *state.AllocUpdates:
-		if n := len(c.Nodes) / 2; n > 0 {
-			return &state.AllocUpdates{Nodes: c.Nodes[:n]}, &state.AllocUpdates{Nodes: c.Nodes[n:]}
-		}
-		if len(c.Nodes) == 1 {
-			return halves(c.Nodes[0])
-		}
+		return halfUpdates(c)
 	case *state.AllocTransition:
 		ids := slices.Sorted(maps.Keys(c.Transitions))
 		if n := len(ids) / 2; n > 0 {
@@ -92,4 +78,19 @@ func halfHealth(c *state.DeploymentAllocHealth) (first, rest any) {
 	b := *c
 	b.Healthy, b.Unhealthy = c.Healthy[n:], c.Unhealthy[m:]
 	return a, &b
+}
+
+// halfUpdates cuts between nodes, or between the updates of a lone one.
+func halfUpdates(c *state.AllocUpdates) (first, rest any) {
+	if n := len(c.Nodes) / 2; n > 0 {
+		return &state.AllocUpdates{Nodes: c.Nodes[:n]}, &state.AllocUpdates{Nodes: c.Nodes[n:]}
+	}
+	if len(c.Nodes) == 0 || len(c.Nodes[0].Updates) < 2 {
+		return nil, nil
+	}
+	one := c.Nodes[0]
+	n := len(one.Updates) / 2
+	a, b := *one, *one
+	a.Updates, a.Evals, b.Updates = one.Updates[:n], nil, one.Updates[n:]
+	return &state.AllocUpdates{Nodes: []*state.AllocUpdate{&a}}, &state.AllocUpdates{Nodes: []*state.AllocUpdate{&b}}
 }

@@ -3,6 +3,7 @@ package state
 import (
 	"time"
 
+	"github.com/nomadlite/nomadlite/nomadlite/state/alloctable"
 	"github.com/nomadlite/nomadlite/structs"
 )
 
@@ -105,6 +106,55 @@ type AllocUpdate struct {
 
 // AllocUpdates is what several nodes report at the same time.
 type AllocUpdates struct{ Nodes []*AllocUpdate }
+
+// NodeReport is an AllocUpdate as it is applied: with numbers in the place of
+// texts.
+type NodeReport struct {
+	NodeID  string
+	Reports []AllocReport
+	Evals   []*structs.Evaluation
+	Now     int64
+}
+
+// AllocReport is a structs.AllocUpdate with its task states packed.
+type AllocReport struct {
+	ID            [16]byte // of the allocation
+	Revision      uint64
+	Status        string
+	Description   string
+	Tasks         alloctable.Tasks
+	Healthy       *bool
+	DeploymentID  string
+	DeploymentNow int64
+	Network       *structs.AllocNetworkStatus
+}
+
+// Reports are the updates as they are applied. Those of no allocation of any
+// cluster are left out.
+func (c *AllocUpdates) Reports() []NodeReport {
+	var list []NodeReport
+	for _, n := range c.Nodes {
+		if n == nil {
+			continue
+		}
+		r := NodeReport{NodeID: n.NodeID, Evals: n.Evals, Now: n.Now, Reports: make([]AllocReport, 0, len(n.Updates))}
+		for _, u := range n.Updates {
+			if u == nil {
+				continue
+			}
+			id, ok := alloctable.ParseID(u.AllocID)
+			if !ok {
+				continue
+			}
+			r.Reports = append(r.Reports, AllocReport{
+				ID: id, Revision: u.Revision, Status: u.ClientStatus, Description: u.ClientDescription, Tasks: alloctable.PackTasks(u.TaskStates),
+				Healthy: u.DeploymentHealthy, DeploymentID: u.DeploymentID, DeploymentNow: u.DeploymentTime, Network: u.NetworkStatus,
+			})
+		}
+		list = append(list, r)
+	}
+	return list
+}
 
 // AllocTransition sets desired transitions by allocation id.
 type AllocTransition struct {

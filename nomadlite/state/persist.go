@@ -24,8 +24,9 @@ import (
 // frame counts the frames before it.
 const (
 	formatMagic  = "nmltSTAT"
-	formatNewest = 1
-	formatLeast  = 1 // the least version that can read what this build writes
+	formatNewest = 2
+	formatOldest = 2 // what this build reads: format 1 was never released
+	formatLeast  = 2 // the least version that can read what this build writes
 )
 
 const (
@@ -239,6 +240,9 @@ func (x *restorer) header() error {
 	x.offset = int64(len(head))
 	if string(head[:8]) != formatMagic {
 		return broken("it does not begin with %q", formatMagic)
+	}
+	if format := binary.LittleEndian.Uint16(head[8:]); format < formatOldest {
+		return broken("it has format %d, this build reads %d to %d; use an older build", format, formatOldest, formatNewest)
 	}
 	if least := binary.LittleEndian.Uint16(head[10:]); least > formatNewest {
 		return broken("it needs format %d, this build reads up to %d; use a newer build", least, formatNewest)

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/nomadlite/nomadlite/nomadlite/state/alloctable"
@@ -29,7 +28,7 @@ type Txn struct {
 	jobsTouched  map[JobKey]struct{}
 	summaries    map[JobKey]*structs.JobSummary
 	deployments  map[string]*structs.Deployment
-	nodesTouched map[uint32]struct{}
+	nodesTouched []uint32 // with repetitions
 	evalsTouched []string
 
 	// For the observer.
@@ -127,10 +126,9 @@ func (t *Txn) touchJob(ns, id string) {
 }
 
 func (t *Txn) touchNode(num uint32) {
-	if t.nodesTouched == nil {
-		t.nodesTouched = make(map[uint32]struct{})
+	if n := len(t.nodesTouched); n == 0 || t.nodesTouched[n-1] != num {
+		t.nodesTouched = append(t.nodesTouched, num)
 	}
-	t.nodesTouched[num] = struct{}{}
 }
 
 // maxChanges is how many changes of nodes, and of evaluations, are remembered
@@ -139,7 +137,8 @@ const maxChanges = 1 << 17
 
 func (t *Txn) flushChanges() {
 	r := t.root
-	for _, num := range slices.Sorted(maps.Keys(t.nodesTouched)) {
+	slices.Sort(t.nodesTouched)
+	for _, num := range slices.Compact(t.nodesTouched) {
 		r.changes = append(r.changes, NodeChange{t.index, num})
 	}
 	for _, id := range t.evalsTouched {

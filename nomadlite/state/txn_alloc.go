@@ -15,16 +15,15 @@ func (t *Txn) putRow(r alloctable.Row, now int64) {
 	if now != 0 {
 		r.ModifyTime = now
 	}
-	old, ok := t.allocs().Get(r.Number)
+	old, was, ok := t.editAllocs().Put(r)
 	if !ok {
 		return
 	}
-	t.markRow(&old)
-	t.editAllocs().Put(r)
-	if r.Batch != old.Batch {
-		t.markRow(&r)
-	}
 	b := t.allocs().BatchOf(&r)
+	t.markRow(&r, b)
+	if was != b {
+		t.markRow(&r, was)
+	}
 	t.countAllocs(b.Job, t.allocs().MadeBy(&r).Group, int(old.Client), int(r.Client), 1)
 	if old.Live() != r.Live() {
 		t.touchJob(b.Job.Namespace, b.Job.ID)
@@ -39,14 +38,13 @@ func (t *Txn) putServerChange(r alloctable.Row, now int64) {
 	t.putRow(r, now)
 }
 
-// markRow wakes the watchers of a row.
-func (t *Txn) markRow(r *alloctable.Row) {
+// markRow wakes the watchers of a row that belongs, or belonged, to a batch.
+func (t *Txn) markRow(r *alloctable.Row, b *alloctable.Batch) {
 	t.root.changed[TableAllocs] = t.index
 	if t.s.observer != nil {
 		t.allocsChanged = append(t.allocsChanged, r.Number)
 	}
 	t.mark(KeyTable(TableAllocs))
-	b := t.allocs().BatchOf(r)
 	t.mark(KeyJobAllocs(b.Job.Namespace, b.Job.ID))
 	t.mark(KeyEvalAllocs(b.EvalID))
 	t.mark(KeyDeploymentAllocs(b.DeploymentID))
@@ -58,61 +56,62 @@ func (t *Txn) markRow(r *alloctable.Row) {
 	}
 }
 
-// UpdateAllocs applies what a node reports of its allocations. An update for
-// an allocation of another node or with a revision that is not newer is
-// ignored, and a terminal status stays.
+// UpdateAllocs applies what a node reports of its allocations.
 func (t *Txn) UpdateAllocs(c *AllocUpdate) error {
-	num, ok := t.allocs().NodeNum(c.NodeID)
-	if !ok {
+	if _, ok := t.allocs().NodeNum(c.NodeID); !ok {
 		return structs.Errorf(structs.NotFound, "cannot update allocations of node %q: no such node", c.NodeID)
 	}
-	for _, u := range c.Updates {
-		if u == nil {
+	return t.ApplyReports((&AllocUpdates{Nodes: []*AllocUpdate{c}}).Reports())
+}
+
+// ApplyReports applies what nodes report of their allocations; nodes that are
+// gone are skipped. A report of an allocation of another node or with a
+// revision that is not newer is ignored, and a terminal status stays.
+func (t *Txn) ApplyReports(nodeReports []NodeReport) error {
+	for i := range nodeReports {
+		c := &nodeReports[i]
+		num, ok := t.allocs().NodeNum(c.NodeID)
+		if !ok {
 			continue
 		}
-		if r, ok := t.allocs().ByID(u.AllocID); ok && r.Node == num && u.Revision > r.Revision() {
-			t.updateRow(r, u, c.Now)
+		for j := range c.Reports {
+			u := &c.Reports[j]
+			if r, ok := t.allocs().ByRawID(u.ID); ok && r.Node == num && u.Revision > r.Revision() {
+				t.report(r, u, c.Now)
+			}
 		}
+		if n := nodes.get(t.root, c.NodeID); n != nil && n.LastAllocUpdateIndex <= n.LastMissedHeartbeatIndex {
+			v := *n
+			v.LastAllocUpdateIndex = t.index
+			t.putNode(&v, nil)
+		}
+		t.putEvals(c.Evals)
 	}
-	if n := nodes.get(t.root, c.NodeID); n != nil && n.LastAllocUpdateIndex <= n.LastMissedHeartbeatIndex {
-		v := *n
-		v.LastAllocUpdateIndex = t.index
-		t.putNode(&v, nil)
-	}
-	t.putEvals(c.Evals)
 	return nil
 }
 
-// UpdateAllocsOfNodes applies what several nodes report; nodes that are gone
-// are skipped.
-func (t *Txn) UpdateAllocsOfNodes(c *AllocUpdates) error {
-	for _, n := range c.Nodes {
-		if n == nil {
-			continue
-		}
-		if err := t.UpdateAllocs(n); err != nil && structs.KindOf(err) != structs.NotFound {
-			return err
-		}
+func (t *Txn) report(r alloctable.Row, u *AllocReport, now int64) {
+	description := ""
+	if !r.Plain() {
+		description = r.Rare().ClientDescription
 	}
-	return nil
-}
-
-func (t *Txn) updateRow(r alloctable.Row, u *structs.AllocUpdate, now int64) {
-	x := r.Rare()
-	if client, ok := alloctable.ClientOf(u.ClientStatus); ok && !r.ClientTerminal() {
-		r.Client = client
-		x.ClientDescription = u.ClientDescription
+	if client, ok := alloctable.ClientOf(u.Status); ok && !r.ClientTerminal() {
+		r.Client, description = client, u.Description
 		if r.ClientTerminal() {
-			t.dropServices("alloc", u.AllocID)
+			t.dropServices("alloc", t.allocs().ID(r.Number))
 		}
 	}
-	if u.NetworkStatus != nil {
-		x.Network = u.NetworkStatus
+	if description != "" || u.Network != nil || !r.Plain() {
+		x := r.Rare()
+		x.ClientDescription = description
+		if u.Network != nil {
+			x.Network = u.Network
+		}
+		t.editAllocs().SetRare(&r, x)
 	}
-	t.editAllocs().SetRare(&r, x)
-	t.editAllocs().SetTasks(&r, u.TaskStates, u.Revision)
-	if u.DeploymentHealthy != nil && u.DeploymentID == t.allocs().BatchOf(&r).DeploymentID {
-		t.setHealth(&r, *u.DeploymentHealthy, u.DeploymentTime)
+	t.editAllocs().SetTasks(&r, u.Tasks, u.Revision)
+	if u.Healthy != nil && u.DeploymentID == t.allocs().BatchOf(&r).DeploymentID {
+		t.setHealth(&r, *u.Healthy, u.DeploymentNow)
 	}
 	t.putRow(r, now)
 }
@@ -161,9 +160,9 @@ func (t *Txn) Collect(c *Collect) error {
 		}
 		numbers = append(numbers, r.Number)
 		t.dropServices("alloc", id)
-		t.markRow(&r)
-		t.touchNode(r.Node)
 		b := t.allocs().BatchOf(&r)
+		t.markRow(&r, b)
+		t.touchNode(r.Node)
 		t.touchJob(b.Job.Namespace, b.Job.ID)
 	}
 	if len(numbers) > 0 {

@@ -257,18 +257,11 @@ func (t *Txn) SetDeploymentAllocHealth(c *DeploymentAllocHealth) error {
 // setHealth sets the deployment health of a row that the caller then stores,
 // and counts it.
 func (t *Txn) setHealth(r *alloctable.Row, healthy bool, at int64) {
-	x := r.Rare()
-	status := structs.AllocDeploymentStatus{}
-	if x.Deployment != nil {
-		status = *x.Deployment
-	}
-	was := status.Healthy
+	was := r.Health()
 	if was != nil && *was == healthy {
 		return
 	}
-	status.Healthy, status.Timestamp, status.ModifyIndex = &healthy, time.Unix(0, at).UTC(), t.index
-	x.Deployment = &status
-	t.editAllocs().SetRare(r, x)
+	t.editAllocs().SetHealth(r, healthy, at, t.index)
 
 	d := t.deployment(t.allocs().BatchOf(r).DeploymentID)
 	if d == nil {
@@ -289,7 +282,7 @@ func (t *Txn) setHealth(r *alloctable.Row, healthy bool, at int64) {
 	}
 	g.HealthyAllocs++
 	if g.ProgressDeadline > 0 {
-		if by := status.Timestamp.Add(g.ProgressDeadline); by.After(g.RequireProgressBy) {
+		if by := time.Unix(0, at).UTC().Add(g.ProgressDeadline); by.After(g.RequireProgressBy) {
 			g.RequireProgressBy = by
 		}
 	}

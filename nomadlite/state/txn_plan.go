@@ -191,7 +191,7 @@ func (a *planApply) placeOne(batch uint32, g *structs.PlanGroup, pl *structs.Pla
 		a.t.putServerChange(prev, a.p.Now)
 	}
 	r, _ := e.Get(number)
-	a.t.markRow(&r)
+	a.t.markRow(&r, e.BatchOf(&r))
 	a.t.touchNode(pl.Node)
 	if g.DeploymentID != "" {
 		a.t.countPlaced(g.DeploymentID, g.Group, e.ID(number), pl.Canary, a.p.Now)

@@ -2,6 +2,7 @@ package alloctable
 
 import (
 	"maps"
+	"unique"
 
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -35,19 +36,23 @@ func (t *Table) Alloc(r *Row) *structs.Allocation {
 	if r.cold == nil {
 		return a
 	}
-	a.TaskStates = r.TaskStates()
+	f := r.cold.unpack()
+	a.TaskStates = r.taskStates(f.times)
 	if r.cold.rare != nil {
 		t.addRare(a, r.cold.rare)
+	}
+	if f.health != healthNone {
+		a.DeploymentStatus = f.deployment()
 	}
 	return a
 }
 
-// TaskStates are the states that the node last reported, nil for none.
-func (r *Row) TaskStates() map[string]*structs.TaskState {
-	if r.cold == nil || !r.cold.has {
+// taskStates are the states that the node last reported, nil for none.
+func (r *Row) taskStates(times string) map[string]*structs.TaskState {
+	if r.cold.tasks == (unique.Handle[string]{}) {
 		return nil
 	}
-	states, err := unpackTasks(r.cold.tasks.Value(), r.cold.times)
+	states, err := unpackTasks(r.cold.tasks.Value(), times)
 	if err != nil {
 		panic("alloctable: task states that were packed here: " + err.Error())
 	}

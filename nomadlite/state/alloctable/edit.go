@@ -2,7 +2,7 @@ package alloctable
 
 import (
 	"slices"
-	"unique"
+	"time"
 
 	"github.com/tidwall/btree"
 
@@ -131,7 +131,9 @@ func (e *Edit) Append(batch, node, nameIndex uint32, rare *Rare, index uint64, n
 	l := p.leaves[li]
 	var c *cold
 	if rare != nil && !rare.zero() {
-		c = &cold{rare: rare}
+		r := Row{}
+		e.SetRare(&r, *rare)
+		c = r.cold
 		l = p.editLeaf(e.owner, li)
 	}
 	l.modify[i], l.server[i], l.modified[i] = index, index, now
@@ -167,12 +169,13 @@ func (e *Edit) editPage(i int) *page {
 }
 
 // Put writes the mutable part of a row that Get returned: Batch, statuses,
-// indexes, time and what SetRare and SetTasks changed.
-func (e *Edit) Put(r Row) {
-	old, ok := e.Get(r.Number)
-	if !ok {
-		return
+// indexes, time and what SetRare, SetTasks and SetHealth changed. It returns
+// the row as it was with its batch, false when there is none.
+func (e *Edit) Put(r Row) (old Row, was *Batch, ok bool) {
+	if old, ok = e.Get(r.Number); !ok {
+		return old, nil, false
 	}
+	was = e.BatchOf(&old)
 	pi := int(r.Number >> pageBits)
 	p := e.editPage(pi)
 	s, _ := p.slot(int(r.Number & (pageRows - 1)))
@@ -182,9 +185,9 @@ func (e *Edit) Put(r Row) {
 	l.setCold(i, r.cold)
 
 	n := e.nodeRows.edit(e.owner, int(old.Node))
-	if b := e.BatchOf(&old); old.Live() {
-		n.usage.add(b.ask, -1)
-		e.jobs.edit(e.owner, int(b.job)).live--
+	if old.Live() {
+		n.usage.add(was.ask, -1)
+		e.jobs.edit(e.owner, int(was.job)).live--
 	}
 	if b := e.BatchOf(&r); r.Live() {
 		n.usage.add(b.ask, 1)
@@ -200,16 +203,22 @@ func (e *Edit) Put(r Row) {
 		*e.refs.edit(e.owner, int(r.Batch))++
 		e.release(old.Batch)
 	}
+	return old, was, true
 }
 
 // SetRare replaces what a row has beyond its columns.
 func (e *Edit) SetRare(r *Row, rare Rare) {
-	if rare.zero() && (r.cold == nil || r.cold.rare == nil) {
+	was := r.cold.unpack()
+	now := was
+	if now.setDeployment(rare.Deployment) {
+		rare.Deployment = nil
+	}
+	if now == was && rare.zero() && r.Plain() {
 		return
 	}
-	c := cold{}
-	if r.cold != nil {
-		c = *r.cold
+	c := r.edit()
+	if now != was {
+		c.facts = now.pack()
 	}
 	switch {
 	case rare.zero():
@@ -219,7 +228,6 @@ func (e *Edit) SetRare(r *Row, rare Rare) {
 	default:
 		c.rare = &rare
 	}
-	r.cold = &c
 }
 
 func (e *Edit) describe(text string) *Rare {
@@ -234,19 +242,33 @@ func (e *Edit) describe(text string) *Rare {
 	return rare
 }
 
-// SetTasks replaces the task states of a row, nil keeping them, and its
+// SetTasks replaces the task states of a row, none keeping them, and its
 // revision.
-func (e *Edit) SetTasks(r *Row, states map[string]*structs.TaskState, revision uint64) {
-	c := cold{}
-	if r.cold != nil {
-		c = *r.cold
+func (e *Edit) SetTasks(r *Row, tasks Tasks, revision uint64) {
+	c := r.edit()
+	f := c.unpack()
+	f.revision = revision
+	if tasks.set {
+		c.tasks, f.times = tasks.shape, tasks.times
 	}
-	c.revision = revision
-	if states != nil {
-		shape, times := packTasks(states)
-		c.tasks, c.has, c.times = unique.Make(shape), true, times
+	c.facts = f.pack()
+}
+
+// SetHealth sets the health of a row in its deployment, decided at a time and
+// written at an index.
+func (e *Edit) SetHealth(r *Row, healthy bool, at int64, index uint64) {
+	status := structs.AllocDeploymentStatus{Healthy: &healthy, Timestamp: time.Unix(0, at).UTC(), ModifyIndex: index}
+	if r.Plain() {
+		c := r.edit()
+		f := c.unpack()
+		f.setDeployment(&status)
+		c.facts = f.pack()
+		return
 	}
-	r.cold = &c
+	x := r.Rare()
+	status.Canary = x.Deployment != nil && x.Deployment.Canary
+	x.Deployment = &status
+	e.SetRare(r, x)
 }
 
 // release drops one reference to a batch, and the batch with the last one.

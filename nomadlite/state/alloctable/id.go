@@ -64,8 +64,17 @@ func (x *ids) id(number uint64) string {
 
 // number returns the number that an id stands for.
 func (x *ids) number(id string) (uint64, bool) {
-	if len(id) != 36 || id[8] != '-' || id[13] != '-' || id[18] != '-' || id[23] != '-' {
+	b, ok := ParseID(id)
+	if !ok {
 		return 0, false
+	}
+	return x.numberOf(b)
+}
+
+// ParseID reads the text of an id.
+func ParseID(id string) (b [16]byte, ok bool) {
+	if len(id) != 36 || id[8] != '-' || id[13] != '-' || id[18] != '-' || id[23] != '-' {
+		return b, false
 	}
 	var digits [32]byte
 	n := copy(digits[:], id[:8])
@@ -73,10 +82,11 @@ func (x *ids) number(id string) (uint64, bool) {
 	n += copy(digits[n:], id[14:18])
 	n += copy(digits[n:], id[19:23])
 	copy(digits[n:], id[24:])
-	var b [16]byte
-	if _, err := hex.Decode(b[:], digits[:]); err != nil {
-		return 0, false
-	}
+	_, err := hex.Decode(b[:], digits[:])
+	return b, err == nil
+}
+
+func (x *ids) numberOf(b [16]byte) (uint64, bool) {
 	x.block.Decrypt(b[:], b[:])
 	if binary.BigEndian.Uint64(b[8:]) != idTag {
 		return 0, false

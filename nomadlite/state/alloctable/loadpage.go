@@ -2,7 +2,6 @@ package alloctable
 
 import (
 	"encoding/binary"
-	"unique"
 )
 
 // cursor reads a record without ever reading beyond it.
@@ -143,9 +142,13 @@ func loadLeaves(c *cursor, p *page, owner uint64, slots int) bool {
 }
 
 func (l *Loader) loadColds(c *cursor, p *page, slots int) bool {
-	shapes := make([]unique.Handle[string], 0)
+	var shapes []Shape
 	for _, s := range c.texts() {
-		shapes = append(shapes, unique.Make(s))
+		shape, err := ParseShape(s)
+		if err != nil {
+			return false
+		}
+		shapes = append(shapes, shape)
 	}
 	var rares []*Rare
 	for _, text := range c.texts() {
@@ -157,20 +160,20 @@ func (l *Loader) loadColds(c *cursor, p *page, slots int) bool {
 	}
 	for range c.below(slots + 1) {
 		slot := c.below(slots)
-		x := &cold{revision: c.number()}
-		if k := c.below(len(shapes) + 1); k > 0 {
-			x.tasks, x.has, x.times = shapes[k-1], true, c.text()
+		x, k := &cold{}, c.below(len(shapes)+1)
+		x.facts = c.text()
+		f, ok := unpackFacts(x.facts)
+		if k > 0 && ok {
+			_, err := shapes[k-1].Tasks(f.times)
+			x.tasks, ok = shapes[k-1].shape, err == nil
+		} else if f.times != "" {
+			ok = false
 		}
 		if k := c.below(len(rares) + 1); k > 0 {
 			x.rare = rares[k-1]
 		}
-		if c.bad {
+		if c.bad || !ok {
 			return false
-		}
-		if x.has {
-			if _, err := unpackTasks(x.tasks.Value(), x.times); err != nil {
-				return false
-			}
 		}
 		p.leaves[slot>>leafBits].setCold(slot&(leafRows-1), x)
 	}

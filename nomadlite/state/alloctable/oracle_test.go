@@ -204,7 +204,7 @@ func (m *machine) update(r *rapid.T) {
 		if rapid.Bool().Draw(r, "tasks") {
 			a.TaskStates = testStates(rapid.IntRange(0, 3).Draw(r, "state"), int64(m.index))
 			o.revs[n] = m.index
-			e.SetTasks(&row, a.TaskStates, m.index)
+			e.SetTasks(&row, PackTasks(a.TaskStates), m.index)
 		}
 		e.Put(row)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"unique"
 
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -207,13 +208,12 @@ func (s *saver) page(i int, p *page) {
 }
 
 func (s *saver) cold(b []byte, c *cold, shapes, rares *dict) []byte {
-	b = binary.AppendUvarint(b, c.revision)
-	if c.has {
-		b = binary.AppendUvarint(b, shapes.add(c.tasks.Value())+1)
-		b = appendText(b, c.times)
-	} else {
+	if c.tasks == (unique.Handle[string]{}) {
 		b = append(b, 0)
+	} else {
+		b = binary.AppendUvarint(b, shapes.add(c.tasks.Value())+1)
 	}
+	b = appendText(b, c.facts)
 	if c.rare == nil {
 		return append(b, 0)
 	}

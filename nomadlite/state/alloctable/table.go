@@ -108,7 +108,8 @@ type Row struct {
 	AllocModifyIndex uint64
 	ModifyTime       int64
 
-	cold *cold
+	cold   *cold
+	edited bool // cold belongs to this value of the row alone
 }
 
 // Live reports whether the row counts against its node's capacity.
@@ -120,10 +121,34 @@ func (r *Row) ClientTerminal() bool { return r.Client >= ClientComplete }
 // Rare returns what the row has beyond its columns. It must not be changed in
 // depth.
 func (r *Row) Rare() Rare {
-	if r.cold == nil || r.cold.rare == nil {
+	if r.cold == nil {
 		return Rare{}
 	}
-	return *r.cold.rare
+	x := Rare{}
+	if r.cold.rare != nil {
+		x = *r.cold.rare
+	}
+	if f := r.cold.unpack(); f.health != healthNone {
+		x.Deployment = f.deployment()
+	}
+	return x
+}
+
+// Plain reports whether the row has nothing rare but perhaps a health.
+func (r *Row) Plain() bool { return r.cold == nil || r.cold.rare == nil }
+
+// Health is what Rare().Deployment says of the health, nil while it is unknown.
+func (r *Row) Health() *bool {
+	if r.cold == nil {
+		return nil
+	}
+	if f := r.cold.unpack(); f.health != healthNone {
+		return structs.Ptr(f.health == healthy)
+	}
+	if r.cold.rare == nil || r.cold.rare.Deployment == nil {
+		return nil
+	}
+	return r.cold.rare.Deployment.Healthy
 }
 
 // Special reports whether the row has ports, devices or cores.
@@ -138,11 +163,18 @@ func (r *Row) Holds() bool {
 }
 
 // Revision is the revision of the last update by the node.
-func (r *Row) Revision() uint64 {
-	if r.cold == nil {
-		return 0
+func (r *Row) Revision() uint64 { return r.cold.unpack().revision }
+
+// edit returns the cold data of the row for changing.
+func (r *Row) edit() *cold {
+	if !r.edited {
+		c := cold{}
+		if r.cold != nil {
+			c = *r.cold
+		}
+		r.cold, r.edited = &c, true
 	}
-	return r.cold.revision
+	return r.cold
 }
 
 type jobKey struct{ ns, id string }
@@ -288,6 +320,15 @@ func (p *page) row(number uint64, s int) (Row, bool) {
 // ByID returns a row by id.
 func (t *Table) ByID(id string) (Row, bool) {
 	n, ok := t.ids.number(id)
+	if !ok {
+		return Row{}, false
+	}
+	return t.Get(n)
+}
+
+// ByRawID returns a row by the bytes of its id.
+func (t *Table) ByRawID(id [16]byte) (Row, bool) {
+	n, ok := t.ids.numberOf(id)
 	if !ok {
 		return Row{}, false
 	}
