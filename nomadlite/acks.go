@@ -9,7 +9,7 @@ import (
 )
 
 // maxAcks bounds the updates of allocations that become one log entry.
-const maxAcks = 1024
+const maxAcks = 4096
 
 // acks commits what nodes report: one entry at a time, with everything that
 // came in while the last one was on its way. Nothing waits for more to come.

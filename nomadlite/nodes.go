@@ -180,6 +180,9 @@ func updateEvals(snap *state.Snapshot, updates []*structs.AllocUpdate, now int64
 		if u == nil {
 			continue
 		}
+		if client, ok := snap.AllocClient(u.AllocID); !ok || u.ClientStatus != structs.AllocClientStatusFailed && client != state.ClientUnknown {
+			continue // most reports
+		}
 		a := snap.Alloc(u.AllocID)
 		if a == nil || a.ServerTerminal() || a.ClientTerminal() {
 			continue

@@ -123,9 +123,9 @@ type PlanResult struct {
 	Collided bool
 	// Refused lists the parts that were not applied; empty is full success.
 	Refused []PlanRefusal
-	// AllocIDs are the ids of the placed allocations, by group and in the
-	// order of the placements, "" for a refused one.
-	AllocIDs [][]string
+	// Placed are the numbers of the placed allocations plus one, by group and
+	// in the order of the placements, 0 for a refused one.
+	Placed [][]uint64
 }
 
 // PlanRefusal is one refused part of a plan.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -98,13 +99,13 @@ func (s *Nodes) Run(ctx context.Context) error {
 	return nil
 }
 
-// work is an allocation on a node.
+// work is an allocation whose status will change. What only runs needs none:
+// the servers know it.
 type work struct {
-	alloc  *structs.Allocation
-	status string
-	next   string    // the status that comes next, "" for none
-	due    time.Time // when
-	began  time.Time
+	alloc *structs.Allocation
+	next  string    // the status that comes next
+	due   time.Time // when
+	began time.Time
 }
 
 // node is one simulated node; one goroutine has it.
@@ -211,7 +212,7 @@ func (n *node) alive(ttl time.Duration) {
 func (n *node) wait(now time.Time) time.Duration {
 	first := n.beat
 	for _, w := range n.work {
-		if w.next != "" && w.due.Before(first) {
+		if w.due.Before(first) {
 			first = w.due
 		}
 	}
@@ -233,22 +234,30 @@ func (n *node) take(got *api.NodeAllocsResponse, now time.Time) {
 		}
 	}
 	for _, a := range got.Allocs {
-		if a.ClientTerminal() {
-			continue
-		}
 		w := n.work[a.ID]
-		if w == nil {
-			w = &work{status: structs.AllocClientStatusPending, next: structs.AllocClientStatusRunning, due: n.at(now, n.cfg.Profile.Start)}
-			n.work[a.ID] = w
-			if a.ClientStatus == structs.AllocClientStatusRunning {
-				w.start(n, a, now)
-			}
-		}
-		w.alloc = a
-		if a.ServerTerminal() {
-			w.next, w.due = structs.AllocClientStatusComplete, now
+		switch {
+		case a.ClientTerminal():
+			delete(n.work, a.ID)
+		case a.ServerTerminal():
+			n.work[a.ID] = &work{alloc: a, next: structs.AllocClientStatusComplete, due: now, began: began(a)}
+		case w != nil:
+			w.alloc = a
+		case a.ClientStatus == structs.AllocClientStatusRunning:
+			n.goOn(&work{alloc: a, began: began(a)}, now)
+		default:
+			n.work[a.ID] = &work{alloc: a, next: structs.AllocClientStatusRunning, due: n.at(now, n.cfg.Profile.Start)}
 		}
 	}
+}
+
+// began is when an allocation began to run, as the servers know it.
+func began(a *structs.Allocation) time.Time {
+	for _, t := range a.TaskStates {
+		if t.StartedAt != nil {
+			return *t.StartedAt
+		}
+	}
+	return time.Time{}
 }
 
 // at is a time after now, on the grain.
@@ -259,60 +268,80 @@ func (n *node) at(now time.Time, after time.Duration) time.Time {
 	return now.Add(after).Truncate(grain).Add(grain)
 }
 
-// start lets an allocation run, and decides how that ends.
-func (w *work) start(n *node, a *structs.Allocation, now time.Time) {
-	w.status, w.next, w.began = structs.AllocClientStatusRunning, "", now
-	p := n.cfg.Profile
-	batch := a.Job != nil && (a.Job.Type == structs.JobTypeBatch || a.Job.Type == structs.JobTypeSysBatch)
-	w.due = n.at(now, p.Run/2+time.Duration(n.random.Int64N(int64(p.Run)+1)))
+// goOn decides how an allocation that runs ends; whether it fails depends on its
+// id alone.
+func (n *node) goOn(w *work, now time.Time) {
+	p, job := n.cfg.Profile, w.alloc.Job
+	h := fnv.New32a()
+	h.Write([]byte(w.alloc.ID))
 	switch {
-	case n.random.Float64() < p.Fail:
+	case float64(h.Sum32())/(1<<32) < p.Fail:
 		w.next = structs.AllocClientStatusFailed
-	case batch:
+	case job != nil && (job.Type == structs.JobTypeBatch || job.Type == structs.JobTypeSysBatch):
 		w.next = structs.AllocClientStatusComplete
+	default:
+		delete(n.work, w.alloc.ID)
+		return
 	}
+	w.due = n.at(now, p.Run/2+time.Duration(n.random.Int64N(int64(p.Run)+1)))
+	n.work[w.alloc.ID] = w
 }
 
 // step makes the changes that are due, and returns what to report.
 func (n *node) step(now time.Time) []*structs.AllocUpdate {
 	var updates []*structs.AllocUpdate
+	var like *work // the one before, and its report
 	for id, w := range n.work {
-		if w.next == "" || w.due.After(now) {
+		if w.due.After(now) {
 			continue
 		}
-		if w.next == structs.AllocClientStatusRunning {
-			w.start(n, w.alloc, now)
+		status := w.next
+		if status == structs.AllocClientStatusRunning {
+			w.began = now
+			n.goOn(w, now)
 		} else {
-			w.status, w.next = w.next, ""
 			delete(n.work, id)
 		}
-		updates = append(updates, w.report(now))
+		u := w.report(status, now)
+		if like != nil && like.alloc.Job == w.alloc.Job && like.alloc.TaskGroup == w.alloc.TaskGroup && like.began.Equal(w.began) && updates[len(updates)-1].ClientStatus == status {
+			u.TaskStates = updates[len(updates)-1].TaskStates
+		} else {
+			u.TaskStates = w.tasks(status, now)
+		}
+		updates, like = append(updates, u), w
 	}
 	return updates
 }
 
-// report is what the servers are told of an allocation.
-func (w *work) report(now time.Time) *structs.AllocUpdate {
-	u := &structs.AllocUpdate{AllocID: w.alloc.ID, Revision: uint64(now.UnixNano()), ClientStatus: w.status, TaskStates: map[string]*structs.TaskState{}}
-	task := structs.TaskState{State: structs.TaskStateRunning, Failed: w.status == structs.AllocClientStatusFailed}
-	if !w.began.IsZero() {
-		began := w.began.UTC()
-		task.StartedAt = &began
+// report is what the servers are told of an allocation, without its tasks.
+func (w *work) report(status string, now time.Time) *structs.AllocUpdate {
+	u := &structs.AllocUpdate{AllocID: w.alloc.ID, Revision: uint64(now.UnixNano()), ClientStatus: status}
+	if w.alloc.DeploymentID != "" {
+		u.DeploymentHealthy, u.DeploymentID, u.DeploymentTime = structs.Ptr(status != structs.AllocClientStatusFailed), w.alloc.DeploymentID, now.UnixNano()
 	}
-	if structs.ClientStatusTerminal(w.status) {
+	return u
+}
+
+// tasks are the states of the tasks of an allocation.
+func (w *work) tasks(status string, now time.Time) map[string]*structs.TaskState {
+	states := map[string]*structs.TaskState{}
+	task := structs.TaskState{State: structs.TaskStateRunning, Failed: status == structs.AllocClientStatusFailed}
+	if !w.began.IsZero() {
+		at := w.began.UTC()
+		task.StartedAt = &at
+	}
+	if structs.ClientStatusTerminal(status) {
 		at := now.UTC()
 		task.State, task.FinishedAt = structs.TaskStateDead, &at
 	}
-	if w.alloc.Job != nil {
-		if g := w.alloc.Job.LookupGroup(w.alloc.TaskGroup); g != nil {
-			for _, t := range g.Tasks {
-				state := task
-				u.TaskStates[t.Name] = &state
-			}
+	if w.alloc.Job == nil {
+		return states
+	}
+	if g := w.alloc.Job.LookupGroup(w.alloc.TaskGroup); g != nil {
+		for _, t := range g.Tasks {
+			state := task
+			states[t.Name] = &state
 		}
 	}
-	if w.alloc.DeploymentID != "" && w.status != structs.AllocClientStatusPending {
-		u.DeploymentHealthy, u.DeploymentID, u.DeploymentTime = structs.Ptr(!task.Failed), w.alloc.DeploymentID, now.UnixNano()
-	}
-	return u
+	return states
 }

@@ -70,7 +70,8 @@ func (w *world) job(id, kind string, parallel int, nodes ...int) {
 		if err != nil || len(out.Refused) > 0 {
 			return errors.Join(err, fmt.Errorf("refused: %+v", out))
 		}
-		for i, allocID := range out.AllocIDs[0] {
+		for i, number := range out.Placed[0] {
+			allocID := t.Snapshot().AllocID(number - 1)
 			name := fmt.Sprintf("%s%d@%d", id, i, nodes[i])
 			w.ids[name], w.names[allocID] = allocID, name
 		}

@@ -83,7 +83,7 @@ func (s *server) fill() {
 	if len(res.Refused) > 0 {
 		s.t.Fatal(res.Refused)
 	}
-	id := res.AllocIDs[0][2]
+	id := s.store.Snapshot().AllocID(res.Placed[0][2] - 1)
 	s.apply(AllocReports, &state.AllocUpdates{Nodes: []*state.AllocUpdate{{NodeID: "node-2", Now: 9, Updates: []*structs.AllocUpdate{{AllocID: id, Revision: 1, ClientStatus: "running",
 		TaskStates: map[string]*structs.TaskState{"main": {State: "running", Events: []*structs.TaskEvent{{Type: "Started", Time: 3}}}}}}}}})
 	s.apply(AllocTransition, &state.AllocTransition{Transitions: map[string]*structs.DesiredTransition{id: {Migrate: structs.Ptr(true)}}, Now: 10})

@@ -2,6 +2,7 @@ package state
 
 import (
 	"reflect"
+	"sync"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
 )
@@ -19,13 +20,29 @@ var handle = func() *codec.MsgpackHandle {
 	return h
 }()
 
+// encoders are kept: making one costs more than encoding a small noun.
+var encoders = sync.Pool{New: func() any { return codec.NewEncoderBytes(new([]byte), handle) }}
+
 // Encode returns v, a noun or a command, as bytes. Equal values are equal
 // bytes.
 func Encode(v any) ([]byte, error) {
 	var b []byte
-	err := codec.NewEncoderBytes(&b, handle).Encode(v)
+	e := encoders.Get().(*codec.Encoder)
+	e.ResetBytes(&b)
+	err := e.Encode(v)
+	e.ResetBytes(new([]byte)) // keep nothing of the caller's
+	encoders.Put(e)
 	return b, err
 }
 
+var decoders = sync.Pool{New: func() any { return codec.NewDecoderBytes(nil, handle) }}
+
 // Decode reads what Encode wrote.
-func Decode(b []byte, v any) error { return codec.NewDecoderBytes(b, handle).Decode(v) }
+func Decode(b []byte, v any) error {
+	d := decoders.Get().(*codec.Decoder)
+	d.ResetBytes(b)
+	err := d.Decode(v)
+	d.ResetBytes(nil)
+	decoders.Put(d)
+	return err
+}

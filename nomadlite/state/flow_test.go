@@ -34,7 +34,7 @@ func TestJobLife(t *testing.T) {
 		t.Fatal(result.Refused)
 	}
 	snap = w.s.Snapshot()
-	a := snap.Alloc(result.AllocIDs[0][1])
+	a := snap.Alloc(w.placed(result)[1])
 	if a == nil || a.Name != "web.web[1]" || a.NodeID != nodeID(1) || a.NodeName != "node-1" || a.Job.ID != "web" || a.EvalID != "e1" || a.CreateIndex != w.index {
 		t.Fatalf("placed allocation: %+v", a)
 	}
@@ -67,7 +67,7 @@ func TestJobLife(t *testing.T) {
 		t.Fatalf("stopped job: %+v", j)
 	}
 	p = w.plan("web", "e2")
-	for _, id := range result.AllocIDs[0] {
+	for _, id := range w.placed(result) {
 		p.Stops = append(p.Stops, structs.AllocStop{AllocID: id, DesiredStatus: structs.AllocDesiredStatusStop})
 	}
 	done = *w.s.Snapshot().Eval("e2")
@@ -79,10 +79,10 @@ func TestJobLife(t *testing.T) {
 	if j := w.s.Snapshot().Job("default", "web"); j.Status != structs.JobStatusDead {
 		t.Fatalf("status %s, want dead", j.Status)
 	}
-	for i, id := range result.AllocIDs[0] {
+	for i, id := range w.placed(result) {
 		w.report(i, &structs.AllocUpdate{AllocID: id, Revision: 9, ClientStatus: structs.AllocClientStatusComplete})
 	}
-	must(w, (*Txn).Collect, &Collect{Allocs: result.AllocIDs[0], Evals: []string{"e1", "e2"}, Jobs: []JobKey{{"default", "web"}}})
+	must(w, (*Txn).Collect, &Collect{Allocs: w.placed(result), Evals: []string{"e1", "e2"}, Jobs: []JobKey{{"default", "web"}}})
 	snap = w.s.Snapshot()
 	if snap.Job("default", "web") != nil || snap.AllocCount() != 0 || snap.Eval("e1") != nil || snap.DeletedIndex(TableAllocs) != w.index {
 		t.Fatal("something is left")

@@ -139,11 +139,11 @@ func TestPurgeAndRegister(t *testing.T) {
 	if snap.Job("default", "web") != nil || len(snap.JobVersions("default", "web")) != 0 || snap.JobSummary("default", "web") != nil {
 		t.Fatal("something of the job is left")
 	}
-	if a := snap.Alloc(r.AllocIDs[0][0]); a == nil || a.Job == nil {
+	if a := snap.Alloc(w.placed(r)[0]); a == nil || a.Job == nil {
 		t.Fatal("the allocation lost its job")
 	}
 	w.register(testJob("web", 4), nil)
-	w.report(0, &structs.AllocUpdate{AllocID: r.AllocIDs[0][0], Revision: 1, ClientStatus: structs.AllocClientStatusRunning})
+	w.report(0, &structs.AllocUpdate{AllocID: w.placed(r)[0], Revision: 1, ClientStatus: structs.AllocClientStatusRunning})
 	snap = w.s.Snapshot()
 	if j := snap.Job("default", "web"); j.Version != 0 {
 		t.Errorf("version %d, want 0", j.Version)
@@ -198,7 +198,7 @@ func TestChildrenSummary(t *testing.T) {
 	if got := children(); got != (structs.JobChildrenSummary{Running: 1}) {
 		t.Fatalf("placed: %+v", got)
 	}
-	w.report(0, &structs.AllocUpdate{AllocID: r.AllocIDs[0][0], Revision: 1, ClientStatus: structs.AllocClientStatusComplete})
+	w.report(0, &structs.AllocUpdate{AllocID: w.placed(r)[0], Revision: 1, ClientStatus: structs.AllocClientStatusComplete})
 	if got := children(); got != (structs.JobChildrenSummary{Dead: 1}) {
 		t.Fatalf("finished: %+v", got)
 	}

@@ -118,7 +118,7 @@ func TestDeploymentCounters(t *testing.T) {
 	p.Groups[0].DeploymentID = "d"
 	r := w.apply(p)
 	group := func() *structs.DeploymentState { return w.s.Snapshot().Deployment("d").TaskGroups["web"] }
-	if g := group(); g.PlacedAllocs != 2 || !slices.Equal(g.PlacedCanaries, []string{r.AllocIDs[0][1]}) || g.RequireProgressBy.IsZero() {
+	if g := group(); g.PlacedAllocs != 2 || !slices.Equal(g.PlacedCanaries, []string{w.placed(r)[1]}) || g.RequireProgressBy.IsZero() {
 		t.Fatalf("placed: %+v (%+v)", g, r)
 	}
 	if err := try(w, (*Txn).PromoteDeployment, &DeploymentPromote{DeploymentID: "d"}); err == nil {
@@ -128,19 +128,19 @@ func TestDeploymentCounters(t *testing.T) {
 		w.report(0, &structs.AllocUpdate{AllocID: id, Revision: rev, ClientStatus: structs.AllocClientStatusRunning, DeploymentHealthy: &ok, DeploymentTime: w.now, DeploymentID: "d"})
 	}
 	before := group().RequireProgressBy
-	health(r.AllocIDs[0][0], 1, false)
-	health(r.AllocIDs[0][1], 1, true)
+	health(w.placed(r)[0], 1, false)
+	health(w.placed(r)[1], 1, true)
 	if g := group(); g.HealthyAllocs != 1 || g.UnhealthyAllocs != 1 || !g.RequireProgressBy.After(before) {
 		t.Fatalf("health: %+v", g)
 	}
-	health(r.AllocIDs[0][0], 2, true)
+	health(w.placed(r)[0], 2, true)
 	if g := group(); g.HealthyAllocs != 2 || g.UnhealthyAllocs != 0 {
 		t.Fatalf("health changed: %+v", g)
 	}
 	if err := try(w, (*Txn).PromoteDeployment, &DeploymentPromote{DeploymentID: "d"}); err != nil {
 		t.Fatal(err)
 	}
-	if a := w.s.Snapshot().Alloc(r.AllocIDs[0][1]); a.DeploymentStatus.Canary || !group().Promoted {
+	if a := w.s.Snapshot().Alloc(w.placed(r)[1]); a.DeploymentStatus.Canary || !group().Promoted {
 		t.Error("the canary was not promoted")
 	}
 	must(w, (*Txn).UpdateDeploymentStatus, &DeploymentStatus{Update: &structs.DeploymentStatusUpdate{DeploymentID: "d", Status: structs.DeploymentStatusSuccessful}})

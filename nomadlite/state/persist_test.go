@@ -45,12 +45,12 @@ func rich(t testing.TB) *world {
 			t.Fatal(r.Refused)
 		}
 		started := until
-		w.report(1, &structs.AllocUpdate{AllocID: r.AllocIDs[0][0], Revision: 3, ClientStatus: structs.AllocClientStatusRunning, DeploymentHealthy: structs.Ptr(true), DeploymentTime: w.now,
+		w.report(1, &structs.AllocUpdate{AllocID: w.placed(r)[0], Revision: 3, ClientStatus: structs.AllocClientStatusRunning, DeploymentHealthy: structs.Ptr(true), DeploymentTime: w.now,
 			TaskStates: map[string]*structs.TaskState{"main": {State: structs.TaskStateRunning, StartedAt: &started, Events: []*structs.TaskEvent{{Type: "Started", Time: 5, Details: map[string]string{"pid": "1"}}}}}})
 		must(w, (*Txn).UpdateServices, &ServicesUpdate{NodeID: nodeID(1), Set: []*structs.ServiceRegistration{{ID: "s-" + id, ServiceName: "web", Namespace: "default",
-			JobID: id, AllocID: r.AllocIDs[0][0], Tags: []string{"a"}, Address: "10.0.0.1", Port: 8080, Health: structs.ServiceHealthy}}})
-		w.report(2, &structs.AllocUpdate{AllocID: r.AllocIDs[0][2], Revision: 1, ClientStatus: structs.AllocClientStatusFailed})
-		must(w, (*Txn).Collect, &Collect{Allocs: []string{r.AllocIDs[0][2]}})
+			JobID: id, AllocID: w.placed(r)[0], Tags: []string{"a"}, Address: "10.0.0.1", Port: 8080, Health: structs.ServiceHealthy}}})
+		w.report(2, &structs.AllocUpdate{AllocID: w.placed(r)[2], Revision: 1, ClientStatus: structs.AllocClientStatusFailed})
+		must(w, (*Txn).Collect, &Collect{Allocs: []string{w.placed(r)[2]}})
 	}
 	must(w, (*Txn).RecordPeriodicLaunch, &PeriodicLaunch{Namespace: "default", JobID: "web", Launch: until})
 	must(w, (*Txn).AddScalingEvent, &ScalingEventAdd{Namespace: "default", JobID: "web", Group: "web", Event: &structs.ScalingEvent{Message: "up", Meta: map[string]any{"a": "b"}, Time: 5}})
@@ -168,7 +168,7 @@ func TestReadersDuringWrites(t *testing.T) {
 	}
 	for i := range uint32(60) {
 		r := w.apply(w.plan("web", "e", at(i%3, 100+i)))
-		if id := r.AllocIDs[0][0]; id != "" {
+		if id := w.placed(r)[0]; id != "" {
 			w.report(int(i%3), &structs.AllocUpdate{AllocID: id, Revision: 1, ClientStatus: structs.AllocClientStatusComplete})
 			if i%2 == 0 {
 				must(w, (*Txn).Collect, &Collect{Allocs: []string{id}})

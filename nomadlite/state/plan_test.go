@@ -30,7 +30,7 @@ func placed(t *testing.T) (*world, []string) {
 	if len(r.Refused) > 0 {
 		t.Fatal(r.Refused)
 	}
-	return w, r.AllocIDs[0]
+	return w, w.placed(r)
 }
 
 // mounting is a job "mounts" with a host volume.
@@ -294,13 +294,13 @@ func TestPlanInParts(t *testing.T) {
 	w, _ := placed(t)
 	p := w.plan("web", "e", at(1, 2), at(9, 3), at(1, 4))
 	r := w.apply(p)
-	if len(r.Refused) != 1 || r.Refused[0].Placement != 1 || r.AllocIDs[0][0] == "" || r.AllocIDs[0][1] != "" || r.AllocIDs[0][2] == "" {
+	if len(r.Refused) != 1 || r.Refused[0].Placement != 1 || w.placed(r)[0] == "" || w.placed(r)[1] != "" || w.placed(r)[2] == "" {
 		t.Fatalf("result: %+v", r)
 	}
 	p = w.plan("web", "e", at(1, 5), at(9, 6))
 	p.AllAtOnce = true
 	before := w.s.Snapshot().AllocCount()
-	if r := w.apply(p); len(r.Refused) != 1 || r.AllocIDs[0][0] != "" || w.s.Snapshot().AllocCount() != before {
+	if r := w.apply(p); len(r.Refused) != 1 || w.placed(r)[0] != "" || w.s.Snapshot().AllocCount() != before {
 		t.Fatalf("all at once: %+v", r)
 	}
 }
@@ -314,7 +314,7 @@ func TestPlanLinksAndPreemption(t *testing.T) {
 	p.Stops = []structs.AllocStop{{AllocID: ids[0], DesiredStatus: structs.AllocDesiredStatusStop, DesiredDescription: "moved"}}
 	r := w.apply(p)
 	snap := w.s.Snapshot()
-	newer, older := snap.Alloc(r.AllocIDs[0][0]), snap.Alloc(ids[0])
+	newer, older := snap.Alloc(w.placed(r)[0]), snap.Alloc(ids[0])
 	if newer.PreviousAllocation != older.ID || older.NextAllocation != newer.ID || older.DesiredStatus != "stop" || older.DesiredDescription != "moved" {
 		t.Fatalf("links: %+v\n%+v", newer, older)
 	}
@@ -327,7 +327,7 @@ func TestPlanLinksAndPreemption(t *testing.T) {
 		t.Fatal(r.Refused)
 	}
 	snap = w.s.Snapshot()
-	winner, victim := snap.Alloc(r.AllocIDs[0][0]), snap.Alloc(ids[1])
+	winner, victim := snap.Alloc(w.placed(r)[0]), snap.Alloc(ids[1])
 	if victim.DesiredStatus != structs.AllocDesiredStatusEvict || victim.PreemptedByAllocation != winner.ID || len(winner.PreemptedAllocations) != 1 || winner.PreemptedAllocations[0] != victim.ID {
 		t.Fatalf("preemption: %+v\n%+v", winner, victim)
 	}
@@ -447,7 +447,7 @@ func TestPlanPreemptionPassesOn(t *testing.T) {
 		t.Fatalf("ports and volumes of others were given: %+v", r)
 	}
 	p = w.plan("sys", "e3", holds(0, 0), holds(1, 0))
-	for n, id := range low.AllocIDs[0] {
+	for n, id := range w.placed(low) {
 		p.Preemptions = append(p.Preemptions, structs.AllocPreemption{AllocID: id, Group: "web", Node: uint32(n)})
 	}
 	r := w.apply(p)
@@ -455,9 +455,9 @@ func TestPlanPreemptionPassesOn(t *testing.T) {
 		t.Fatal(r.Refused)
 	}
 	snap := w.s.Snapshot()
-	for n, id := range low.AllocIDs[0] {
-		if victim := snap.Alloc(id); victim.PreemptedByAllocation != r.AllocIDs[0][n] {
-			t.Errorf("victim on node %d was preempted by %s, want %s", n, victim.PreemptedByAllocation, r.AllocIDs[0][n])
+	for n, id := range w.placed(low) {
+		if victim := snap.Alloc(id); victim.PreemptedByAllocation != w.placed(r)[n] {
+			t.Errorf("victim on node %d was preempted by %s, want %s", n, victim.PreemptedByAllocation, w.placed(r)[n])
 		}
 	}
 	w.register(testJob("third", 1), nil)

@@ -68,6 +68,12 @@ func (s *Snapshot) AllocByNumber(number uint64) *structs.Allocation {
 	return s.r.allocs.Alloc(&r)
 }
 
+// AllocClient is the client status of an allocation, false when there is none.
+func (s *Snapshot) AllocClient(id string) (client uint8, ok bool) {
+	r, ok := s.r.allocs.ByID(id)
+	return r.Client, ok
+}
+
 // AllocID is the id of an allocation's number.
 func (s *Snapshot) AllocID(number uint64) string { return s.r.allocs.ID(number) }
 

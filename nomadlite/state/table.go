@@ -83,13 +83,18 @@ func declare[V any](t table[V]) *table[V] {
 	return &t
 }
 
+// degree of the trees: a write copies a path of nodes, which are small so that
+// this costs 2 KB rather than 5.
+const degree = 8
+
 func (t *table[V]) tableID() Table    { return t.id }
 func (t *table[V]) tableName() string { return t.name }
 
 func (t *table[V]) empty() any {
-	rs := &rows[V]{primary: btree.NewBTreeGOptions(func(a, b entry[V]) bool { return a.key < b.key }, btree.Options{NoLocks: true})}
+	opts := btree.Options{NoLocks: true, Degree: degree}
+	rs := &rows[V]{primary: btree.NewBTreeGOptions(func(a, b entry[V]) bool { return a.key < b.key }, opts)}
 	for range t.indexes {
-		rs.indexes = append(rs.indexes, btree.NewBTreeGOptions(indexLess, btree.Options{NoLocks: true}))
+		rs.indexes = append(rs.indexes, btree.NewBTreeGOptions(indexLess, opts))
 	}
 	return rs
 }

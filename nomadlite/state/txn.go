@@ -25,9 +25,13 @@ type Txn struct {
 
 	// What Commit derives from the changes: statuses of jobs, summaries,
 	// counters of deployments, the change ring.
-	jobsTouched  map[JobKey]struct{}
-	summaries    map[JobKey]*structs.JobSummary
-	deployments  map[string]*structs.Deployment
+	jobsTouched map[JobKey]struct{}
+	summaries   map[JobKey]*structs.JobSummary
+	deployments map[string]*structs.Deployment
+	counted     struct { // the last job whose allocations were counted
+		job     *structs.Job
+		summary *structs.JobSummary
+	}
 	nodesTouched []uint32 // with repetitions
 	evalsTouched []string
 

@@ -289,8 +289,8 @@ func (t *Txn) setHealth(r *alloctable.Row, healthy bool, at int64) {
 }
 
 // countPlaced counts an allocation that a plan placed in, or moved in place
-// to, a deployment.
-func (t *Txn) countPlaced(deploymentID, group, allocID string, canary bool, now int64) {
+// to, a deployment; canary is its id when it is one.
+func (t *Txn) countPlaced(deploymentID, group, canary string, now int64) {
 	d := t.deployment(deploymentID)
 	if d == nil {
 		return
@@ -300,8 +300,8 @@ func (t *Txn) countPlaced(deploymentID, group, allocID string, canary bool, now 
 		return
 	}
 	g.PlacedAllocs++
-	if canary {
-		g.PlacedCanaries = append(g.PlacedCanaries, allocID)
+	if canary != "" {
+		g.PlacedCanaries = append(g.PlacedCanaries, canary)
 	}
 	if g.ProgressDeadline > 0 && g.RequireProgressBy.IsZero() {
 		g.RequireProgressBy = time.Unix(0, now).UTC().Add(g.ProgressDeadline)

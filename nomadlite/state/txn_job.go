@@ -142,6 +142,7 @@ func (t *Txn) purgeJob(job *structs.Job) {
 	jobs.remove(t, key)
 	summaries.remove(t, key)
 	delete(t.summaries, JobKey{job.Namespace, job.ID})
+	t.counted.job = nil
 	launches.remove(t, key)
 	scalings.remove(t, key)
 	for _, v := range slices.Collect(jobVersions.prefix(t.root, key+sep)) {

@@ -12,9 +12,9 @@ import (
 // refusal is a result, not an error. With any refusal the evaluation's outcome
 // is left out, and an AllAtOnce plan is left out as a whole.
 func (t *Txn) ApplyPlan(p *structs.Plan) (*structs.PlanResult, error) {
-	result := &structs.PlanResult{Applied: t.index, AllocIDs: make([][]string, len(p.Groups))}
+	result := &structs.PlanResult{Applied: t.index, Placed: make([][]uint64, len(p.Groups))}
 	for i, g := range p.Groups {
-		result.AllocIDs[i] = make([]string, len(g.Placements))
+		result.Placed[i] = make([]uint64, len(g.Placements))
 	}
 	c := &planCheck{t: t, p: p}
 	if reason := c.whole(); reason != "" {
@@ -114,7 +114,7 @@ func (a *planApply) inPlace() {
 			r.Batch = a.inPlaceBatch(batches, &r, u)
 			if b := a.t.allocs().BatchOf(&r); b.DeploymentID != "" {
 				x.Deployment = nil
-				a.t.countPlaced(b.DeploymentID, a.t.allocs().MadeBy(&r).Group, u.AllocID, false, a.p.Now)
+				a.t.countPlaced(b.DeploymentID, a.t.allocs().MadeBy(&r).Group, "", a.p.Now)
 			}
 		}
 		a.t.editAllocs().SetRare(&r, x)
@@ -167,8 +167,7 @@ func (a *planApply) place(accepted [][]bool) {
 				a.t.touchJob(a.spec.Namespace, a.spec.ID)
 			}
 			made++
-			number := a.placeOne(batch, g, &g.Placements[pi])
-			a.result.AllocIDs[gi][pi] = a.t.allocs().ID(number)
+			a.result.Placed[gi][pi] = a.placeOne(batch, g, &g.Placements[pi]) + 1
 		}
 		if made > 0 {
 			a.t.countAllocs(a.spec, g.Group, -1, int(ClientPending), made)
@@ -194,7 +193,11 @@ func (a *planApply) placeOne(batch uint32, g *structs.PlanGroup, pl *structs.Pla
 	a.t.markRow(&r, e.BatchOf(&r))
 	a.t.touchNode(pl.Node)
 	if g.DeploymentID != "" {
-		a.t.countPlaced(g.DeploymentID, g.Group, e.ID(number), pl.Canary, a.p.Now)
+		canary := ""
+		if pl.Canary {
+			canary = e.ID(number)
+		}
+		a.t.countPlaced(g.DeploymentID, g.Group, canary, a.p.Now)
 	}
 	return number
 }
@@ -226,7 +229,7 @@ func (a *planApply) preempt(c *planCheck) {
 		if !ok || !c.accepted[gi][pi] {
 			continue
 		}
-		by, ok1 := e.ByID(a.result.AllocIDs[gi][pi])
+		by, ok1 := e.Get(a.result.Placed[gi][pi] - 1)
 		r, ok2 := e.ByID(u.AllocID)
 		if !ok1 || !ok2 {
 			continue
@@ -235,7 +238,7 @@ func (a *planApply) preempt(c *planCheck) {
 		x.PreemptedBy = by.Number + 1
 		if r.Desired == DesiredRun {
 			r.Desired = DesiredEvict
-			x.DesiredDescription = fmt.Sprintf("Preempted by alloc ID %s", a.result.AllocIDs[gi][pi])
+			x.DesiredDescription = fmt.Sprintf("Preempted by alloc ID %s", e.ID(by.Number))
 		}
 		e.SetRare(&r, x)
 		a.t.putServerChange(r, a.p.Now)

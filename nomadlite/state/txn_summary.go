@@ -70,11 +70,11 @@ func (t *Txn) countAllocs(job *structs.Job, group string, from, to, n int) {
 	if from == to || n == 0 {
 		return
 	}
-	stored := jobs.get(t.root, joinKey(job.Namespace, job.ID))
-	if stored == nil || stored.CreateIndex != job.CreateIndex {
-		return // an earlier job of that name
+	// One after another are of the same job, mostly.
+	if t.counted.job != job {
+		t.counted.job, t.counted.summary = job, t.summaryOf(job)
 	}
-	s := t.summary(job.Namespace, job.ID)
+	s := t.counted.summary
 	if s == nil {
 		return
 	}
@@ -86,6 +86,15 @@ func (t *Txn) countAllocs(job *structs.Job, group string, from, to, n int) {
 		*is += n
 	}
 	s.Summary[group] = g
+}
+
+// summaryOf is the summary of a job, nil for an earlier job of that name.
+func (t *Txn) summaryOf(job *structs.Job) *structs.JobSummary {
+	stored := jobs.get(t.root, joinKey(job.Namespace, job.ID))
+	if stored == nil || stored.CreateIndex != job.CreateIndex {
+		return nil
+	}
+	return t.summary(job.Namespace, job.ID)
 }
 
 func counter(g *structs.TaskGroupSummary, client int) *int {

@@ -118,3 +118,15 @@ func (w *world) report(node int, updates ...*structs.AllocUpdate) {
 	w.t.Helper()
 	must(w, (*Txn).UpdateAllocs, &AllocUpdate{NodeID: nodeID(node), Updates: updates, Now: w.now})
 }
+
+// placed are the ids of what a plan placed in its first group, "" for what was
+// refused.
+func (w *world) placed(r *structs.PlanResult) []string {
+	ids := make([]string, len(r.Placed[0]))
+	for i, n := range r.Placed[0] {
+		if n > 0 {
+			ids[i] = w.s.Snapshot().AllocID(n - 1)
+		}
+	}
+	return ids
+}
