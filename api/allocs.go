@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // AllocStopResponse answers a stop of an allocation.
 type AllocStopResponse struct {
@@ -88,7 +91,62 @@ type DeviceGroupStats struct {
 	Vendor        string
 	Type          string
 	Name          string
-	InstanceStats map[string]any
+	InstanceStats map[string]*DeviceStats
+}
+
+// DeviceStats is how busy a device is: one figure that says most, and all of
+// them.
+type DeviceStats struct {
+	Summary   *StatValue
+	Stats     *StatObject
+	Timestamp time.Time
+}
+
+// StatObject is a tree of figures.
+type StatObject struct {
+	Nested     map[string]*StatObject
+	Attributes map[string]*StatValue
+}
+
+// StatValue is a figure: a number, a share of a number (with a denominator), a
+// text or a truth value.
+type StatValue struct {
+	FloatNumeratorVal   *float64 `json:",omitempty"`
+	FloatDenominatorVal *float64 `json:",omitempty"`
+	IntNumeratorVal     *int64   `json:",omitempty"`
+	IntDenominatorVal   *int64   `json:",omitempty"`
+	StringVal           *string  `json:",omitempty"`
+	BoolVal             *bool    `json:",omitempty"`
+	Unit                string   `json:",omitempty"`
+	Desc                string   `json:",omitempty"`
+}
+
+// Text is the figure as people read it: "3 / 8 GiB"; "" for none.
+func (v *StatValue) Text() string {
+	if v == nil {
+		return ""
+	}
+	var out string
+	switch {
+	case v.BoolVal != nil:
+		out = strconv.FormatBool(*v.BoolVal)
+	case v.StringVal != nil:
+		out = *v.StringVal
+	case v.FloatNumeratorVal != nil:
+		out = strconv.FormatFloat(*v.FloatNumeratorVal, 'f', -1, 64)
+		if v.FloatDenominatorVal != nil {
+			out += " / " + strconv.FormatFloat(*v.FloatDenominatorVal, 'f', -1, 64)
+		}
+	case v.IntNumeratorVal != nil:
+		out = strconv.FormatInt(*v.IntNumeratorVal, 10)
+		if v.IntDenominatorVal != nil {
+			out += " / " + strconv.FormatInt(*v.IntDenominatorVal, 10)
+		}
+	}
+	if v.Unit != "" {
+		out += " " + v.Unit
+	}
+	return out
 }
 
 // HostStats is what a node's host uses. Timestamp is unix nanoseconds, Uptime

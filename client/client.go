@@ -18,6 +18,7 @@ import (
 
 	"github.com/nomadlite/nomadlite/client/alloc"
 	"github.com/nomadlite/nomadlite/client/artifact"
+	"github.com/nomadlite/nomadlite/client/device"
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/fingerprint"
 	"github.com/nomadlite/nomadlite/client/identity"
@@ -44,6 +45,7 @@ type Client struct {
 	db      *localdb.DB
 	host    *keeper.Host
 	drivers *driver.Manager
+	devices *device.Manager
 	reports *reporter
 	slots   chan struct{}
 	network *network.Manager
@@ -178,6 +180,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c.artifacts = artifact.New(cfg.Artifacts)
 	c.taskAPI = taskapi.New(c.checkIdentity, log.Named("task_api"))
+	c.devices = device.New(log.Named("device_mgr"), c.devicesChanged)
 	c.reports = newReporter(cfg.Servers, c.identity, log)
 	c.offers = service.NewReporter(cfg.Workloads, c.identity, log.Named("services"))
 	return c, nil
@@ -208,7 +211,8 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	c.host = host
 	c.drivers = driver.New(driver.Config{
-		Specs: c.cfg.Drivers, Keeper: host, Logger: c.log.Named("driver_mgr"), Changed: c.driverChanged,
+		Device: c.serveDevices,
+		Specs:  c.cfg.Drivers, Keeper: host, Logger: c.log.Named("driver_mgr"), Changed: c.driverChanged,
 		Agent: base.AgentConfig{MinPort: 14000, MaxPort: 14512}, NodeID: c.Node().ID, Event: c.taskEvent,
 	})
 	// The node's own loops end first; runners and drivers are still needed to
@@ -329,16 +333,21 @@ func (c *Client) driverChanged(name string, info *structs.DriverInfo) {
 	c.node = node
 	c.mu.Unlock()
 	if old == nil {
-		select {
-		case c.driverSeen <- name:
-		default:
-		}
+		c.pluginSeen(name)
 	}
 	if old == nil || old.Healthy != info.Healthy || old.Detected != info.Detected || old.HealthDescription != info.HealthDescription {
 		select {
 		case c.nodeChanged <- struct{}{}:
 		default:
 		}
+	}
+}
+
+// pluginSeen takes note that a plugin has told what it is good for.
+func (c *Client) pluginSeen(name string) {
+	select {
+	case c.driverSeen <- name:
+	default:
 	}
 }
 

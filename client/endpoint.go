@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/client/device"
 	"github.com/nomadlite/nomadlite/client/fingerprint"
 	"github.com/nomadlite/nomadlite/client/rootfs"
 	plugin "github.com/nomadlite/nomadlite/plugins/driver"
@@ -83,11 +84,16 @@ func (c *Client) allocStats(ctx context.Context, r *api.Request) (*api.Response,
 	}
 	total := &api.ResourceUsage{MemoryStats: &api.MemoryStats{}, CpuStats: &api.CpuStats{}, DeviceStats: []*api.DeviceGroupStats{}}
 	out := &api.AllocResourceUsage{ResourceUsage: total, Tasks: map[string]*api.TaskResourceUsage{}, Timestamp: time.Now().UnixNano()}
+	var devices []*api.DeviceGroupStats
+	if wantsDevices(run.alloc.Job.LookupGroup(run.alloc.TaskGroup)) {
+		devices = c.devices.Stats(ctx)
+	}
 	for name, s := range stats {
 		t := &api.TaskResourceUsage{ResourceUsage: usageOf(s.Usage), Timestamp: s.Time.UnixNano(), Pids: map[string]*api.ResourceUsage{}}
 		for pid, u := range s.ByPID {
 			t.Pids[pid] = usageOf(u)
 		}
+		t.ResourceUsage.DeviceStats = device.Of(devices, devicesOf(run.alloc, name))
 		out.Tasks[name] = t
 		addUsage(total, t.ResourceUsage)
 	}
@@ -127,6 +133,7 @@ func addUsage(total, u *api.ResourceUsage) {
 	c.SystemMode, c.UserMode, c.TotalTicks = c.SystemMode+u.CpuStats.SystemMode, c.UserMode+u.CpuStats.UserMode, c.TotalTicks+u.CpuStats.TotalTicks
 	c.Percent, c.ThrottledPeriods, c.ThrottledTime = c.Percent+u.CpuStats.Percent, c.ThrottledPeriods+u.CpuStats.ThrottledPeriods, c.ThrottledTime+u.CpuStats.ThrottledTime
 	c.Measured = u.CpuStats.Measured
+	total.DeviceStats = append(total.DeviceStats, u.DeviceStats...)
 }
 
 func (c *Client) allocRestart(_ context.Context, r *api.Request) (*api.Response, error) {
@@ -197,7 +204,7 @@ func fsError(err error) error {
 }
 
 // hostStats tells what the node's machine uses.
-func (c *Client) hostStats(_ context.Context, r *api.Request) (*api.Response, error) {
+func (c *Client) hostStats(ctx context.Context, r *api.Request) (*api.Response, error) {
 	if err := c.localNode(r); err != nil {
 		return nil, err
 	}
@@ -205,5 +212,6 @@ func (c *Client) hostStats(_ context.Context, r *api.Request) (*api.Response, er
 	if err != nil {
 		return nil, err
 	}
+	stats.DeviceStats = c.devices.Stats(ctx)
 	return &api.Response{Body: stats}, nil
 }

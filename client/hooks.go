@@ -25,6 +25,7 @@ func (c *Client) allocHooks(ctx context.Context) []alloc.Hook {
 		c.identities,
 		c.artifacts,
 		c.taskAPI,
+		&deviceHook{c.devices},
 		c.templates,
 		c.services,
 	}

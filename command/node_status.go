@@ -295,6 +295,23 @@ func (o *nodeStatus) host(c *cli, client *api.Client, n *structs.Node) {
 		row[2] = bytesText(d.Used) + "/" + bytesText(d.Size)
 	}
 	printTable(c.stdout, [][]string{{"CPU", "Memory", "Disk"}, row})
+	c.deviceUse("Device Resource Utilization", stats.DeviceStats)
+}
+
+// deviceUse prints the one figure of each device that says most.
+func (c *cli) deviceUse(title string, groups []*api.DeviceGroupStats) {
+	rows := [][]string{{"Device", "Usage"}}
+	for _, g := range groups {
+		for _, id := range sortedKeys(g.InstanceStats) {
+			if s := g.InstanceStats[id]; s != nil {
+				rows = append(rows, []string{g.Vendor + "/" + g.Type + "/" + g.Name + "[" + id + "]", s.Summary.Text()})
+			}
+		}
+	}
+	if len(rows) > 1 {
+		c.title(title)
+		printTable(c.stdout, rows)
+	}
 }
 
 func (o *nodeStatus) nodeAllocRows(c *cli, allocs []*structs.Allocation) [][]string {

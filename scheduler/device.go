@@ -100,27 +100,50 @@ func (d *deviceAsk) matches(r *structs.NodeDeviceResource) bool {
 	return true
 }
 
-// holdsFor evaluates a condition on a device group.
+// holdsFor evaluates a condition on a device group. Equality and order respect
+// units, "16384MiB" is more than "8 GiB"; other operands see texts.
 func (c *condition) holdsFor(r *structs.NodeDeviceResource) bool {
 	left, leftFound := resolveDevice(c.left, r)
 	right, rightFound := resolveDevice(c.right, r)
-	return c.check(left, leftFound, right, rightFound)
+	if !leftFound || !rightFound || !compares(c.operand) {
+		return c.check(attributeText(left), leftFound, attributeText(right), rightFound)
+	}
+	order, comparable := left.Compare(right)
+	equal := comparable && order == 0 || !comparable && attributeText(left) == attributeText(right) // a version that looks like a number
+	switch c.operand {
+	case "=", "==", "is":
+		return equal
+	case "!=", "not":
+		return !equal
+	}
+	return comparable && left.BoolVal == nil && orderHolds(c.operand, order)
 }
 
-func resolveDevice(target string, r *structs.NodeDeviceResource) (string, bool) {
+// compares reports whether an operand is about equality or order.
+func compares(operand string) bool {
+	switch operand {
+	case "=", "==", "is", "!=", "not", "<", "<=", ">", ">=":
+		return true
+	}
+	return false
+}
+
+// resolveDevice is what a side of a condition stands for: an attribute of the
+// group, or a literal.
+func resolveDevice(target string, r *structs.NodeDeviceResource) (*structs.Attribute, bool) {
 	if !isReference(target) {
-		return target, true
+		return structs.ParseAttribute(target), true
 	}
 	switch name := strings.TrimSuffix(target[2:], "}"); name {
 	case "device.vendor":
-		return r.Vendor, true
+		return &structs.Attribute{StringVal: &r.Vendor}, true
 	case "device.type":
-		return r.Type, true
+		return &structs.Attribute{StringVal: &r.Type}, true
 	case "device.model":
-		return r.Name, true
+		return &structs.Attribute{StringVal: &r.Name}, true
 	default:
 		a := r.Attributes[strings.TrimPrefix(name, "device.attr.")]
-		return attributeText(a), a != nil
+		return a, a != nil
 	}
 }
 

@@ -1,6 +1,7 @@
-// Package driver keeps the node's driver plugins running: it has the keeper
-// start their processes, configures them, follows their fingerprints, and
-// starts them again when they die. Tasks are not touched by any of this.
+// Package driver keeps the node's plugins running: it has the keeper start
+// their processes, configures them, follows the fingerprints of drivers, hands
+// device plugins to who follows those, and starts them again when they die.
+// Tasks are not touched by any of this.
 package driver
 
 import (
@@ -38,7 +39,7 @@ const (
 // Spec is one plugin to run.
 type Spec struct {
 	// Name is the driver's; of an external plugin its file's and its block's:
-	// what its driver is called, it says itself.
+	// what it is and what it is called, it says itself.
 	Name     string
 	External bool
 	Argv     []string // the process
@@ -56,6 +57,8 @@ type Config struct {
 	Agent  base.AgentConfig
 	// Changed is called with each new state of a driver.
 	Changed func(name string, info *structs.DriverInfo)
+	// Device follows a device plugin until ctx ends or the plugin fails.
+	Device func(ctx context.Context, name string, p *base.Process) error
 	// Event is called with what a driver says about a task; nil: nobody cares.
 	Event  func(*plugin.TaskEvent)
 	NodeID string // told to drivers of our own
@@ -87,12 +90,13 @@ type Manager struct {
 	mu      sync.Mutex // guards what follows
 	live    map[string]*Instance
 	serves  map[string]string // driver by Spec.Name, once it is known
+	devices map[string]string // name of a device plugin by Spec.Name, once it is known
 	changed chan struct{}     // closed and replaced when live changes
 }
 
 // New makes a manager; Run starts the plugins.
 func New(cfg Config) *Manager {
-	m := &Manager{cfg: cfg, live: map[string]*Instance{}, serves: map[string]string{}, changed: make(chan struct{})}
+	m := &Manager{cfg: cfg, live: map[string]*Instance{}, serves: map[string]string{}, devices: map[string]string{}, changed: make(chan struct{})}
 	for _, s := range cfg.Specs {
 		if !s.External {
 			m.serves[s.Name] = s.Name
@@ -125,6 +129,29 @@ func (m *Manager) claim(spec Spec, name string) error {
 	return nil
 }
 
+// claimDevice takes note that a plugin is a device plugin, and of its name.
+func (m *Manager) claimDevice(spec Spec, name string) error {
+	if !driverName().MatchString(name) {
+		return fmt.Errorf("plugin %q calls itself %q: a name is of letters, digits, dots, dashes and underscores, at most 64", spec.Name, name)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for other, device := range m.devices {
+		if device == name && other != spec.Name {
+			return fmt.Errorf("device plugin %q calls itself %q, as plugin %q does; remove one of them", spec.Name, name, other)
+		}
+	}
+	m.devices[spec.Name] = name
+	return nil
+}
+
+// isDevice reports whether a plugin turned out to be a device plugin.
+func (m *Manager) isDevice(spec Spec) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.devices[spec.Name] != ""
+}
+
 // nameOf is the driver of a plugin, or its own name while that is not known.
 func (m *Manager) nameOf(spec Spec) string {
 	m.mu.Lock()
@@ -139,7 +166,9 @@ func (m *Manager) nameOf(spec Spec) string {
 func (m *Manager) Names() []string {
 	var out []string
 	for _, s := range m.cfg.Specs {
-		out = append(out, m.nameOf(s))
+		if !m.isDevice(s) {
+			out = append(out, m.nameOf(s))
+		}
 	}
 	sort.Strings(out)
 	return out
@@ -171,7 +200,8 @@ func (m *Manager) knows(name string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range m.cfg.Specs {
-		if driver, known := m.serves[s.Name]; driver == name || !known {
+		driver, known := m.serves[s.Name]
+		if driver == name || !known && m.devices[s.Name] == "" {
 			return true
 		}
 	}
@@ -211,10 +241,12 @@ func (m *Manager) keep(ctx context.Context, spec Spec) {
 		if ctx.Err() != nil {
 			return
 		}
-		m.cfg.Logger.Warn("driver plugin lost; starting it again", "driver", spec.Name, "error", err, "backoff", backoff)
-		m.cfg.Changed(m.nameOf(spec), &structs.DriverInfo{
-			Attributes: map[string]string{}, HealthDescription: "driver plugin does not answer: " + text(err), UpdateTime: time.Now(),
-		})
+		m.cfg.Logger.Warn("plugin lost; starting it again", "plugin", spec.Name, "error", err, "backoff", backoff)
+		if !m.isDevice(spec) {
+			m.cfg.Changed(m.nameOf(spec), &structs.DriverInfo{
+				Attributes: map[string]string{}, HealthDescription: "driver plugin does not answer: " + text(err), UpdateTime: time.Now(),
+			})
+		}
 		if time.Since(began) > maxBackoff {
 			backoff = minBackoff
 		}
@@ -251,26 +283,38 @@ func text(err error) string {
 	return err.Error()
 }
 
-// session connects to the plugin, serves it to Get, and follows its
-// fingerprints until it is lost.
+// session connects to the plugin and follows it until it is lost.
 func (m *Manager) session(ctx context.Context, spec Spec) error {
-	inst, err := m.connect(ctx, spec)
+	proc, info, err := m.connect(ctx, spec)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = inst.Disconnect() }()
-	name := m.nameOf(spec)
-	m.set(name, inst)
-	defer m.set(name, nil)
+	defer func() { _ = proc.Disconnect() }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	stop := make(chan struct{})
+	defer close(stop)
 	go func() {
 		select {
-		case <-inst.Done():
+		case <-proc.Done():
 			cancel()
-		case <-ctx.Done():
+		case <-stop:
 		}
 	}()
+	if info.Type == base.TypeDevice {
+		return m.cfg.Device(ctx, info.Name, proc)
+	}
+	inst, err := m.driverOf(ctx, proc)
+	if err != nil {
+		return err
+	}
+	return m.serve(ctx, info.Name, inst)
+}
+
+// serve hands a driver to Get and follows its fingerprints until it is lost.
+func (m *Manager) serve(ctx context.Context, name string, inst *Instance) error {
+	m.set(name, inst)
+	defer m.set(name, nil)
 	if m.cfg.Event != nil {
 		go m.followEvents(ctx, inst)
 	}
@@ -350,86 +394,6 @@ func infoOf(fp *plugin.Fingerprint) *structs.DriverInfo {
 		info.Healthy, info.HealthDescription = false, "failed to fingerprint driver"
 	}
 	return info
-}
-
-// connect has the keeper start the process, or find the live one, and makes it
-// ready for use.
-func (m *Manager) connect(ctx context.Context, spec Spec) (*Instance, error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	proc, err := start(ctx, m.cfg, spec)
-	if err != nil {
-		return nil, err
-	}
-	inst := &Instance{Process: proc}
-	if err := m.prepare(ctx, spec, inst); err != nil {
-		_ = proc.Disconnect()
-		return nil, err
-	}
-	return inst, nil
-}
-
-// prepare configures the plugin and reads what it is.
-func (m *Manager) prepare(ctx context.Context, spec Spec, inst *Instance) error {
-	info, err := inst.PluginInfo(ctx)
-	if err != nil {
-		return err
-	}
-	if info.Type != base.TypeDriver {
-		return fmt.Errorf("plugin %q is a %s, not a driver", spec.Name, info.Type)
-	}
-	if err := m.claim(spec, info.Name); err != nil {
-		return err
-	}
-	version, err := base.NegotiateVersion([]string{plugin.APIVersion}, info.APIVersions)
-	if err != nil {
-		return err
-	}
-	raw, err := encodeConfig(ctx, inst, spec)
-	if err != nil {
-		return err
-	}
-	agent := m.cfg.Agent
-	if err := inst.SetConfig(ctx, &base.Config{Msgpack: raw, APIVersion: version, Agent: &agent}); err != nil {
-		return fmt.Errorf("driver %q refuses its configuration: %w", spec.Name, err)
-	}
-	if err := inst.Init(ctx); err != nil {
-		return err
-	}
-	caps, err := inst.Process.Client.Capabilities(ctx)
-	if err != nil {
-		return err
-	}
-	inst.Capabilities = *caps
-	schema, err := inst.TaskConfigSchema(ctx)
-	if err != nil {
-		return err
-	}
-	inst.Schema, err = hclspec.Compile(schema)
-	return err
-}
-
-// encodeConfig decodes the plugin block by the plugin's schema.
-func encodeConfig(ctx context.Context, inst *Instance, spec Spec) ([]byte, error) {
-	schema, err := inst.ConfigSchema(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if schema == nil || schema.GetBlock() == nil {
-		if len(spec.Config) > 0 {
-			return nil, fmt.Errorf("configuration not allowed: driver %q takes none", spec.Name)
-		}
-		return nil, nil
-	}
-	compiled, err := hclspec.Compile(schema)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := compiled.Decode(spec.Config, nil)
-	if err != nil {
-		return nil, fmt.Errorf("cannot configure driver %q: %w", spec.Name, err)
-	}
-	return raw, nil
 }
 
 // FindExternal lists the plugins of a directory that the configuration names:

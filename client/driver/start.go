@@ -13,7 +13,6 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 
 	"github.com/nomadlite/nomadlite/plugins/base"
-	plugin "github.com/nomadlite/nomadlite/plugins/driver"
 	protocol "github.com/nomadlite/nomadlite/plugins/keeper"
 )
 
@@ -26,7 +25,7 @@ const ownName = "own"
 // start has the keeper start a plugin and connects to it. A plugin that lives
 // already, from before a restart of the agent, is connected to the same way:
 // there is one path for both.
-func start(ctx context.Context, cfg Config, spec Spec) (*plugin.Process, error) {
+func start(ctx context.Context, cfg Config, spec Spec) (*base.Process, error) {
 	host := cfg.Keeper
 	sockets, own := filepath.Join(host.Dir(), socketsName), filepath.Join(host.Dir(), ownName, spec.Name)
 	for _, dir := range []string{sockets, own} {
@@ -38,7 +37,7 @@ func start(ctx context.Context, cfg Config, spec Spec) (*plugin.Process, error) 
 		Name: spec.Name, Argv: spec.Argv, LogFile: filepath.Join(host.Dir(), spec.Name+".log"),
 		Env: append(os.Environ(),
 			base.Handshake.MagicCookieKey+"="+base.Handshake.MagicCookieValue,
-			protocol.SocketEnv+"="+host.Client().Socket(), plugin.DirEnv+"="+own, plugin.NodeEnv+"="+cfg.NodeID,
+			protocol.SocketEnv+"="+host.Client().Socket(), base.DirEnv+"="+own, base.NodeEnv+"="+cfg.NodeID,
 			"PLUGIN_UNIX_SOCKET_DIR="+sockets, "PLUGIN_PROTOCOL_VERSIONS="+strconv.Itoa(int(base.Handshake.ProtocolVersion)),
 			"GOGC=50", "GOMAXPROCS=2",
 		),
@@ -48,14 +47,14 @@ func start(ctx context.Context, cfg Config, spec Spec) (*plugin.Process, error) 
 	}
 	reattach, err := parseHandshake(p.Handshake)
 	if err != nil {
-		return nil, fmt.Errorf("driver %q: %w", spec.Name, err)
+		return nil, fmt.Errorf("plugin %q: %w", spec.Name, err)
 	}
 	reattach.Pid = p.Process.Pid
-	return plugin.Reattach(reattach, func() (runner.AttachedRunner, error) { return attach(p.Process) }, cfg.Logger.Named(spec.Name))
+	return base.Reattach(reattach, func() (runner.AttachedRunner, error) { return attach(p.Process) }, cfg.Logger.Named(spec.Name))
 }
 
 // parseHandshake reads "1|2|unix|<path>|grpc", which go-plugin prints.
-func parseHandshake(line string) (*plugin.ReattachConfig, error) {
+func parseHandshake(line string) (*base.ReattachConfig, error) {
 	parts := strings.Split(line, "|")
 	if len(parts) < 5 {
 		return nil, fmt.Errorf("cannot understand the handshake %q: five parts are expected", line)
@@ -63,7 +62,7 @@ func parseHandshake(line string) (*plugin.ReattachConfig, error) {
 	if want := strconv.Itoa(int(base.Handshake.ProtocolVersion)); parts[0] != "1" || parts[1] != want {
 		return nil, fmt.Errorf("cannot understand the handshake %q: protocol versions 1 and %s are expected", line, want)
 	}
-	return &plugin.ReattachConfig{Network: parts[2], Addr: parts[3], Protocol: parts[4]}, nil
+	return &base.ReattachConfig{Network: parts[2], Addr: parts[3], Protocol: parts[4]}, nil
 }
 
 // attached watches a plugin's process by its pidfd: its end is known at once.

@@ -87,7 +87,7 @@ func New(dir, nodeID string, log hclog.Logger) *Driver {
 // Serve serves the driver as a plugin process until the host ends it.
 func Serve() {
 	driver.Serve(func(log hclog.Logger) driver.Driver {
-		return New(os.Getenv(driver.DirEnv), os.Getenv(driver.NodeEnv), log.Named(Name))
+		return New(os.Getenv(base.DirEnv), os.Getenv(base.NodeEnv), log.Named(Name))
 	})
 }
 

@@ -32,7 +32,7 @@ var floors = []floor{
 	{"plugins/drivertest", 1, []string{"plugins"}},
 	{"jobspec", 1, []string{"structs"}},
 	{"scheduler", 1, []string{"structs"}},
-	{"docs/examples", 2, []string{"structs", "scheduler"}},
+	{"docs/examples", 2, []string{"structs", "scheduler", "plugins"}},
 	{"api", 1, []string{"structs", "api/wire"}},
 	{"api/wire", 0.5, []string{}},
 	{"client/rootfs", 0, []string{}},

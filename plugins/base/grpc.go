@@ -93,7 +93,7 @@ func NewClient(conn grpc.ClientConnInterface) *Client {
 func (c *Client) PluginInfo(ctx context.Context) (*Info, error) {
 	resp, err := c.rpc.PluginInfo(ctx, &basepb.PluginInfoRequest{})
 	if err != nil {
-		return nil, remote(ctx, err)
+		return nil, RemoteError(ctx, err)
 	}
 	info := &Info{APIVersions: resp.GetPluginApiVersions(), Version: resp.GetPluginVersion(), Name: resp.GetName()}
 	switch resp.GetType() {
@@ -111,7 +111,7 @@ func (c *Client) PluginInfo(ctx context.Context) (*Info, error) {
 func (c *Client) ConfigSchema(ctx context.Context) (*hclspec.Spec, error) {
 	resp, err := c.rpc.ConfigSchema(ctx, &basepb.ConfigSchemaRequest{})
 	if err != nil {
-		return nil, remote(ctx, err)
+		return nil, RemoteError(ctx, err)
 	}
 	return resp.GetSpec(), nil
 }
@@ -123,14 +123,14 @@ func (c *Client) SetConfig(ctx context.Context, config *Config) error {
 		req.NomadConfig = &basepb.NomadConfig{Driver: agentToProto(config.Agent)}
 	}
 	if _, err := c.rpc.SetConfig(ctx, req); err != nil {
-		return remote(ctx, err)
+		return RemoteError(ctx, err)
 	}
 	return nil
 }
 
-// remote strips gRPC's wrapping from the plugin's text; the end of the
+// RemoteError strips gRPC's wrapping from the plugin's text; the end of the
 // caller's own context stays what it is.
-func remote(ctx context.Context, err error) error {
+func RemoteError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -2,9 +2,6 @@ package driver
 
 import (
 	"context"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
@@ -32,8 +29,7 @@ func (p *GRPCPlugin) GRPCClient(ctx context.Context, _ *plugin.GRPCBroker, conn 
 	return NewClient(conn, ctx.Done()), nil
 }
 
-// PluginSet is what a driver's process serves, and with nil what a host asks
-// for.
+// PluginSet is what a driver's process serves.
 func PluginSet(impl Driver) plugin.PluginSet {
 	return plugin.PluginSet{
 		base.KeyBase:   &base.GRPCPlugin{Impl: impl},
@@ -49,23 +45,5 @@ func PluginSet(impl Driver) plugin.PluginSet {
 // reads. The process outlives a host that died: a broken pipe is an error of
 // the write and not the end.
 func Serve(newDriver func(hclog.Logger) Driver) {
-	catchBrokenPipes()
-	logger := hclog.New(&hclog.LoggerOptions{
-		Level:      hclog.Trace,
-		Output:     os.Stderr, // go-plugin replaces os.Stderr later
-		JSONFormat: true,
-	})
-	plugin.Serve(&plugin.ServeConfig{
-		HandshakeConfig: base.Handshake,
-		Plugins:         PluginSet(newDriver(logger)),
-		Logger:          logger,
-		GRPCServer:      plugin.DefaultGRPCServer,
-	})
-}
-
-// catchBrokenPipes makes writes to a pipe without reader fail with EPIPE. It
-// catches SIGPIPE rather than ignoring it, because children inherit ignored
-// signals: every shell pipeline of a task would behave strangely.
-func catchBrokenPipes() {
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	base.Serve(func(log hclog.Logger) plugin.PluginSet { return PluginSet(newDriver(log)) })
 }

@@ -163,7 +163,7 @@ func (h *host) ctx(t testing.TB) context.Context {
 // launch starts the plugin's process and configures it.
 func (h *host) launch(t testing.TB) {
 	t.Helper()
-	p, err := driver.Launch(h.ctx(t), driver.LaunchConfig{Path: h.suite.Path, Args: h.suite.Args, Env: h.suite.Env})
+	p, err := driver.Launch(h.ctx(t), base.LaunchConfig{Path: h.suite.Path, Args: h.suite.Args, Env: h.suite.Env})
 	if err != nil {
 		t.Fatal(err)
 	}

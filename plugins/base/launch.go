@@ -1,4 +1,4 @@
-package driver
+package base
 
 import (
 	"context"
@@ -14,22 +14,18 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
-
-	"github.com/nomadlite/nomadlite/plugins/base"
+	"google.golang.org/grpc"
 )
 
 // defaultStartTimeout is how long a process may take until it answers.
 const defaultStartTimeout = 30 * time.Second
-
-// shutdownTimeout is how long Kill waits for Shutdown: the contract's number.
-const shutdownTimeout = 2 * time.Second
 
 // RunnerFunc starts a plugin process in the host's place: cmd has the
 // environment that go-plugin needs, socketDir is where the plugin makes its
 // socket.
 type RunnerFunc func(logger hclog.Logger, cmd *exec.Cmd, socketDir string) (runner.Runner, error)
 
-// LaunchConfig says how to start a driver's process.
+// LaunchConfig says how to start a plugin's process.
 type LaunchConfig struct {
 	Path string   // the binary
 	Args []string // without the binary's name
@@ -57,11 +53,11 @@ type ReattachConfig struct {
 	Pid      int
 }
 
-// Process is a driver's process and the connection to it.
+// Process is a plugin's process and the connection to it.
 type Process struct {
-	*Client
 	plugin *plugin.Client
 	conn   *plugin.GRPCClient
+	done   <-chan struct{}
 	dir    string // removed with the process; empty: not ours
 }
 
@@ -69,7 +65,7 @@ type Process struct {
 // Errors name the binary; nothing is left behind.
 func Launch(ctx context.Context, config LaunchConfig) (*Process, error) {
 	if config.Path == "" && config.Runner == nil {
-		return nil, errors.New("cannot launch a driver without a path")
+		return nil, errors.New("cannot launch a plugin without a path")
 	}
 	if config.SocketDir != "" {
 		if err := os.MkdirAll(config.SocketDir, 0o700); err != nil {
@@ -104,7 +100,7 @@ func Launch(ctx context.Context, config LaunchConfig) (*Process, error) {
 		if dir != "" {
 			_ = os.RemoveAll(dir) // empty but for a dead socket
 		}
-		return nil, fmt.Errorf("cannot start driver %s: %w", config.Path, err)
+		return nil, fmt.Errorf("cannot start plugin %s: %w", config.Path, err)
 	}
 	p.dir = dir
 	return p, nil
@@ -120,14 +116,14 @@ func Reattach(config *ReattachConfig, exited runner.ReattachFunc, logger hclog.L
 	clientConfig := clientConfig(logger)
 	clientConfig.Reattach = &plugin.ReattachConfig{
 		Protocol:        plugin.Protocol(config.Protocol),
-		ProtocolVersion: int(base.Handshake.ProtocolVersion),
+		ProtocolVersion: int(Handshake.ProtocolVersion),
 		Addr:            addr,
 		Pid:             config.Pid,
 		ReattachFunc:    exited,
 	}
 	p, err := connect(clientConfig)
 	if err != nil {
-		return nil, fmt.Errorf("cannot reattach to the driver of pid %d at %s: %w", config.Pid, config.Addr, err)
+		return nil, fmt.Errorf("cannot reattach to the plugin of pid %d at %s: %w", config.Pid, config.Addr, err)
 	}
 	return p, nil
 }
@@ -152,8 +148,8 @@ func clientConfig(logger hclog.Logger) *plugin.ClientConfig {
 		logger = hclog.NewNullLogger()
 	}
 	return &plugin.ClientConfig{
-		HandshakeConfig:  base.Handshake,
-		Plugins:          PluginSet(nil),
+		HandshakeConfig:  Handshake,
+		Plugins:          plugin.PluginSet{KeyBase: endPlugin{}},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		Logger:           logger,
 	}
@@ -170,7 +166,7 @@ func startTimeout(ctx context.Context, timeout time.Duration) time.Duration {
 	return timeout
 }
 
-// connect starts or reattaches and dispenses the driver.
+// connect starts or reattaches.
 func connect(config *plugin.ClientConfig) (*Process, error) {
 	c := plugin.NewClient(config)
 	p, err := dispense(c)
@@ -190,16 +186,33 @@ func dispense(c *plugin.Client) (*Process, error) {
 	if !ok {
 		return nil, fmt.Errorf("the plugin speaks %T, not gRPC", protocol)
 	}
-	raw, err := conn.Dispense(base.KeyDriver)
+	raw, err := conn.Dispense(KeyBase)
 	if err != nil {
 		return nil, err
 	}
-	client, ok := raw.(*Client)
-	if !ok {
-		return nil, fmt.Errorf("the plugin dispensed %T as its driver", raw)
-	}
-	return &Process{Client: client, plugin: c, conn: conn}, nil
+	return &Process{plugin: c, conn: conn, done: raw.(<-chan struct{})}, nil
 }
+
+// endPlugin is go-plugin's way to the context that ends with the process. All
+// services of a plugin are on one connection: there is nothing else to
+// dispense.
+type endPlugin struct{ plugin.NetRPCUnsupportedPlugin }
+
+// GRPCServer implements plugin.GRPCPlugin.
+func (endPlugin) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error {
+	return errors.New("the host's side serves nothing")
+}
+
+// GRPCClient implements plugin.GRPCPlugin.
+func (endPlugin) GRPCClient(ctx context.Context, _ *plugin.GRPCBroker, _ *grpc.ClientConn) (any, error) {
+	return ctx.Done(), nil
+}
+
+// Conn is the connection that all services of the plugin share.
+func (p *Process) Conn() grpc.ClientConnInterface { return p.conn.Conn }
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
 
 // Reattach is how to find the process again after a restart of the host.
 func (p *Process) Reattach() *ReattachConfig {
@@ -225,19 +238,16 @@ func (p *Process) Exited() bool { return p.plugin.Exited() }
 // Disconnect lets go of the process without ending it.
 func (p *Process) Disconnect() error { return p.conn.Conn.Close() }
 
-// Kill tells the driver (Shutdown, at most 2 s), ends the process gracefully
-// or by force, waits for its end and removes its socket. Tasks stay.
+// Kill ends the process gracefully or by force, waits for its end and removes
+// its socket. Tasks stay.
 func (p *Process) Kill() {
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
-	defer cancel()
-	_ = p.Shutdown(ctx) // a driver that fails here is killed all the same
 	p.plugin.Kill()
 	if p.dir != "" {
 		_ = os.RemoveAll(p.dir) // swept at the next start otherwise
 	}
 }
 
-// Environment of a plugin process under our agent, for drivers that keep
+// Environment of a plugin process under our agent, for plugins that keep
 // something beyond their lives. Other hosts set neither.
 const (
 	DirEnv  = "NOMADLITE_PLUGIN_DIR" // a directory of the plugin's own, mode 0700

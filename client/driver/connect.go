@@ -1,0 +1,103 @@
+package driver
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/nomadlite/nomadlite/plugins/base"
+	"github.com/nomadlite/nomadlite/plugins/device"
+	plugin "github.com/nomadlite/nomadlite/plugins/driver"
+	"github.com/nomadlite/nomadlite/plugins/hclspec"
+)
+
+// connect has the keeper start the process, or find the live one, and
+// configures it.
+func (m *Manager) connect(ctx context.Context, spec Spec) (*base.Process, *base.Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	proc, err := start(ctx, m.cfg, spec)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := m.configure(ctx, spec, base.NewClient(proc.Conn()))
+	if err != nil {
+		_ = proc.Disconnect()
+		return nil, nil, err
+	}
+	return proc, info, nil
+}
+
+// configure asks the plugin what it is and hands it its configuration.
+func (m *Manager) configure(ctx context.Context, spec Spec, p *base.Client) (*base.Info, error) {
+	info, err := p.PluginInfo(ctx)
+	if err != nil {
+		return nil, err
+	}
+	claim, speaks := m.claim, plugin.APIVersion
+	agent := &m.cfg.Agent
+	if info.Type == base.TypeDevice {
+		if !spec.External || m.cfg.Device == nil {
+			return nil, fmt.Errorf("plugin %q is a device plugin, not a driver", spec.Name)
+		}
+		claim, speaks, agent = m.claimDevice, device.APIVersion, nil
+	}
+	if err := claim(spec, info.Name); err != nil {
+		return nil, err
+	}
+	version, err := base.NegotiateVersion([]string{speaks}, info.APIVersions)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := encodeConfig(ctx, p, spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.SetConfig(ctx, &base.Config{Msgpack: raw, APIVersion: version, Agent: agent}); err != nil {
+		return nil, fmt.Errorf("plugin %q refuses its configuration: %w", spec.Name, err)
+	}
+	return info, nil
+}
+
+// driverOf makes a driver ready for use and reads what it can do.
+func (m *Manager) driverOf(ctx context.Context, proc *base.Process) (*Instance, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	inst := &Instance{Process: plugin.Attach(proc)}
+	if err := inst.Init(ctx); err != nil {
+		return nil, err
+	}
+	caps, err := inst.Process.Client.Capabilities(ctx)
+	if err != nil {
+		return nil, err
+	}
+	inst.Capabilities = *caps
+	schema, err := inst.TaskConfigSchema(ctx)
+	if err != nil {
+		return nil, err
+	}
+	inst.Schema, err = hclspec.Compile(schema)
+	return inst, err
+}
+
+// encodeConfig decodes the plugin block by the plugin's schema.
+func encodeConfig(ctx context.Context, p *base.Client, spec Spec) ([]byte, error) {
+	schema, err := p.ConfigSchema(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if schema == nil || schema.GetBlock() == nil {
+		if len(spec.Config) > 0 {
+			return nil, fmt.Errorf("configuration not allowed: plugin %q takes none", spec.Name)
+		}
+		return nil, nil
+	}
+	compiled, err := hclspec.Compile(schema)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := compiled.Decode(spec.Config, nil)
+	if err != nil {
+		return nil, fmt.Errorf("cannot configure plugin %q: %w", spec.Name, err)
+	}
+	return raw, nil
+}
