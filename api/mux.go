@@ -57,16 +57,18 @@ type Mux struct {
 	byName   map[string]*Route
 	tree     *tree
 	handlers map[string]Handler
+	keys     map[string][]string // of the rows' measures
 }
 
 // NewMux returns a mux over Routes with no handler bound.
 func NewMux(cfg MuxConfig) *Mux {
-	m := &Mux{cfg: cfg, log: cfg.Logger, rows: Routes(), byName: map[string]*Route{}, handlers: map[string]Handler{}}
+	m := &Mux{cfg: cfg, log: cfg.Logger, rows: Routes(), byName: map[string]*Route{}, handlers: map[string]Handler{}, keys: map[string][]string{}}
 	if m.log == nil {
 		m.log = hclog.NewNullLogger()
 	}
 	for i := range m.rows {
 		m.byName[m.rows[i].Name] = &m.rows[i]
+		m.keys[m.rows[i].Name] = measureKey(m.rows[i].Name)
 	}
 	m.tree = newTree(m.rows)
 	return m
@@ -132,6 +134,7 @@ func (m *Mux) handle(w http.ResponseWriter, req *http.Request, peer *wire.Peer) 
 			m.log.Error("request handler panicked", "method", req.Method, "path", req.URL.Path, "panic", p, "stack", string(debug.Stack()))
 			out.fail(structs.Errorf(structs.Internal, "internal error: see the agent's log"))
 		}
+		m.measure(out.row, out.status, start)
 		m.log.Debug("request complete", "method", req.Method, "path", req.URL.Path, "status", out.status, "duration", time.Since(start))
 	}()
 	for k, v := range m.cfg.Headers {

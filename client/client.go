@@ -243,6 +243,7 @@ func (c *Client) Run(ctx context.Context) error {
 	group.Go(func() error { return c.sync(loops, below) })
 	group.Go(func() error { return c.collect(loops) })
 	group.Go(func() error { return c.stopDisconnected(loops) })
+	group.Go(func() error { return c.tellMeasures(loops) })
 	group.Go(func() error { return c.keepVolumes(loops) })
 	if c.cfg.Connect != nil {
 		group.Go(func() error { return c.connect(loops) })
@@ -414,7 +415,7 @@ func (c *Client) awaitDrivers(ctx context.Context) {
 func (c *Client) newRunner(ctx context.Context, a *structs.Allocation, kept *localdb.Run) error {
 	runner, err := alloc.New(a, kept, alloc.Deps{
 		Drivers: c.drivers, Logs: c.host.Client(), DB: c.wrapDB(c.db), Logger: c.log.Named("alloc_runner"), Node: c.Node,
-		Report: c.reports.add, AllocBase: c.cfg.AllocDir, FIFODir: filepath.Join(c.cfg.StateDir, fifoName),
+		Report: c.counted(a, c.reports.add), AllocBase: c.cfg.AllocDir, FIFODir: filepath.Join(c.cfg.StateDir, fifoName),
 		MaxKillTimeout: c.cfg.MaxKillTimeout, Slots: c.slots, Jitter: rand.Float64, Hooks: c.hooks,
 	})
 	if err != nil {

@@ -51,6 +51,8 @@ type Config struct {
 	GCMaxAllocs                       int
 	GCParallel                        int
 	GCDiskThreshold, GCInodeThreshold float64
+	// Measures says what the node tells of itself.
+	Measures Measures
 	// Ephemeral ends tasks, drivers and keeper with the agent and does not
 	// wait for disks: a dev agent's node is gone when it ends.
 	Ephemeral bool

@@ -95,6 +95,13 @@ func (r *reporter) wait() time.Duration {
 	return time.Until(at)
 }
 
+// depth is how many allocations wait to be told of.
+func (r *reporter) depth() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.pending)
+}
+
 // take empties the queue for a report.
 func (r *reporter) take() []*structs.AllocUpdate {
 	r.mu.Lock()

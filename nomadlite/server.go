@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/armon/go-metrics"
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	"golang.org/x/sync/errgroup"
@@ -194,6 +195,7 @@ func (s *Server) watchLeadership(ctx context.Context) error {
 // returns when leadership was lost, a loop failed or ctx ended, and true when
 // the term shall begin again at once.
 func (s *Server) lead(ctx context.Context) (again bool) {
+	began := time.Now()
 	if err := s.establish(); err != nil {
 		s.log.Error("cannot establish leadership", "error", err)
 		return false
@@ -203,6 +205,7 @@ func (s *Server) lead(ctx context.Context) (again bool) {
 	ended, replaced := make(chan error, 1), s.again.wait()
 	go func() { ended <- s.loops.run(ctx) }()
 	s.setLeading(true)
+	metrics.MeasureSince([]string{"nomad", "leader", "establish_leadership"}, began)
 	s.log.Info("cluster leadership acquired")
 	for lost := false; !lost && !again; {
 		select {
@@ -232,9 +235,11 @@ func (s *Server) setLeading(now bool) {
 
 // establish waits until everything committed is applied and starts the term.
 func (s *Server) establish() error {
+	began := time.Now()
 	if err := s.raft.Barrier(leaderHold).Error(); err != nil {
 		return err
 	}
+	metrics.MeasureSince([]string{"nomad", "leader", "barrier"}, began)
 	key := make([]byte, 16)
 	_, _ = rand.Read(key) // never fails since Go 1.24
 	data, err := fsm.Encode(fsm.Epoch, &state.Epoch{Term: s.raft.CurrentTerm(), AllocKey: key, ClusterID: newID()})

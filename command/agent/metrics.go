@@ -38,6 +38,20 @@ func newTelemetry(cfg *config.Config) (*telemetry, error) {
 func setUpTelemetry(cfg *config.Config) (*telemetry, error) {
 	t := &telemetry{inmem: metrics.NewInmemSink(cfg.Telemetry.InMemoryCollectionInterval, cfg.Telemetry.InMemoryRetentionPeriod)}
 	sinks := metrics.FanoutSink{t.inmem}
+	if addr := cfg.Telemetry.StatsdAddress; addr != "" {
+		sink, err := metrics.NewStatsdSink(addr)
+		if err != nil {
+			return nil, fmt.Errorf("cannot set up metrics for statsd at %s: %w", addr, err)
+		}
+		sinks = append(sinks, sink)
+	}
+	if addr := cfg.Telemetry.StatsiteAddress; addr != "" {
+		sink, err := metrics.NewStatsiteSink(addr)
+		if err != nil {
+			return nil, fmt.Errorf("cannot set up metrics for statsite at %s: %w", addr, err)
+		}
+		sinks = append(sinks, sink)
+	}
 	if cfg.Telemetry.PrometheusMetrics {
 		t.registry = prometheus.NewRegistry()
 		sink, err := promsink.NewPrometheusSinkFrom(promsink.PrometheusOpts{Registerer: t.registry, Expiration: time.Hour})
@@ -51,6 +65,14 @@ func setUpTelemetry(cfg *config.Config) (*telemetry, error) {
 	conf.EnableHostnameLabel = !cfg.Telemetry.DisableHostname
 	conf.HostName = cfg.NodeName
 	conf.ProfileInterval = max(cfg.Telemetry.CollectionInterval, time.Second) * 10
+	conf.FilterDefault = cfg.Telemetry.FilterDefault
+	for _, f := range cfg.Telemetry.PrefixFilter {
+		if f[0] == '+' {
+			conf.AllowedPrefixes = append(conf.AllowedPrefixes, f[1:])
+		} else {
+			conf.BlockedPrefixes = append(conf.BlockedPrefixes, f[1:])
+		}
+	}
 	if _, err := metrics.NewGlobal(conf, sinks); err != nil {
 		return nil, fmt.Errorf("cannot set up metrics: %w", err)
 	}

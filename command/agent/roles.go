@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -122,9 +123,16 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 		Network: groupnet.Config{
 			Path: c.CNIPath, ConfDir: c.CNIConfigDir, Bridge: c.BridgeName, Subnet: c.BridgeSubnet, Subnet6: c.BridgeSubnet6, Hairpin: c.BridgeHairpin,
 		},
+		Measures: client.Measures{
+			Node: cfg.Telemetry.PublishNodeMetrics, Allocations: cfg.Telemetry.PublishAllocationMetrics, Interval: max(cfg.Telemetry.CollectionInterval, leastMeasured),
+		},
 		Ephemeral: cfg.DevMode, DisableExec: c.DisableRemoteExec, Ineligible: c.DefaultIneligible,
 	}, nil
 }
+
+// leastMeasured is how often nodes tell their measures at most: each time costs
+// a look at every task, and Prometheus asks about as often.
+const leastMeasured = 10 * time.Second
 
 // artifactConfig tells the client how to fetch artifacts, and how many bytes of
 // them to keep.

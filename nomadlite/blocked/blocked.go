@@ -89,7 +89,7 @@ func (w *Waker) look(ctx context.Context) time.Duration {
 	}
 	w.waiting.Follow(snap, all)
 	d := w.waiting.Decide(snap, w.cfg.Limit)
-	metrics.SetGauge([]string{"blocked_evals", "total_blocked"}, float32(d.Waiting))
+	metrics.SetGauge([]string{"nomad", "blocked_evals", "total_blocked"}, float32(d.Waiting))
 	changed := d.Evals(snap, time.Now())
 	if len(changed) > 0 {
 		if err := w.cfg.Upsert(ctx, changed); err != nil {

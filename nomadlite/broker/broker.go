@@ -315,8 +315,8 @@ func (b *Broker) depths() Depths {
 
 func (b *Broker) gauges() {
 	d := b.depths()
-	metrics.SetGauge([]string{"broker", "total_ready"}, float32(d.Ready))
-	metrics.SetGauge([]string{"broker", "total_unacked"}, float32(d.Delivered))
-	metrics.SetGauge([]string{"broker", "total_pending"}, float32(d.Behind))
-	metrics.SetGauge([]string{"broker", "total_waiting"}, float32(d.Waiting))
+	metrics.SetGauge([]string{"nomad", "broker", "total_ready"}, float32(d.Ready))
+	metrics.SetGauge([]string{"nomad", "broker", "total_unacked"}, float32(d.Delivered))
+	metrics.SetGauge([]string{"nomad", "broker", "total_pending"}, float32(d.Behind))
+	metrics.SetGauge([]string{"nomad", "broker", "total_waiting"}, float32(d.Waiting))
 }

@@ -7,7 +7,9 @@ import (
 	"io"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 
+	"github.com/armon/go-metrics"
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
@@ -135,6 +137,7 @@ func (f *FSM) apply(index uint64, data []byte) (value any, err error) {
 			value, err = nil, &CorruptError{Command: name(t), Err: fmt.Errorf("its applier panicked: %v", p)}
 		}
 	}()
+	defer metrics.MeasureSince(measureKeys[t], time.Now())
 	value, err = commands[t].apply(txn, body)
 	if err != nil {
 		txn.Abort()

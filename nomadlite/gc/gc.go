@@ -186,7 +186,7 @@ func (c *Collector) Force(ctx context.Context) error { return c.collect(ctx, Thr
 func (c *Collector) collect(ctx context.Context, keep Thresholds) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	defer metrics.MeasureSince([]string{"gc", "collect"}, time.Now())
+	defer metrics.MeasureSince([]string{"nomad", "gc", "collect"}, time.Now())
 	found := Find(c.cfg.Store.Snapshot(), keep, time.Now())
 	if n := len(found.Evals) + len(found.Allocs) + len(found.Jobs) + len(found.Deployments) + len(found.Nodes); n > 0 {
 		c.cfg.Logger.Debug("collecting garbage", "evals", len(found.Evals), "allocs", len(found.Allocs), "jobs", len(found.Jobs), "deployments", len(found.Deployments), "nodes", len(found.Nodes))

@@ -148,14 +148,14 @@ func (t *Table) look(ctx context.Context) {
 	missed, alarm := t.core.step(t.now())
 	active := len(t.core.deadlines)
 	t.mu.Unlock()
-	metrics.SetGauge([]string{"heartbeat", "active"}, float32(active))
+	metrics.SetGauge([]string{"nomad", "heartbeat", "active"}, float32(active))
 	if alarm {
 		t.cfg.Logger.Error("many nodes fell silent at once; nodes are not taken for lost for a while: look at this server and its network", "silent", len(missed), "known", active, "for", freezeTime)
 		return
 	}
 	for _, id := range missed {
 		t.cfg.Logger.Warn("node TTL expired", "node_id", id)
-		metrics.IncrCounter([]string{"heartbeat", "invalidate"}, 1)
+		metrics.IncrCounter([]string{"nomad", "heartbeat", "invalidate"}, 1)
 		if err := t.cfg.Missed(ctx, id); err != nil {
 			t.cfg.Logger.Error("cannot mark a node as lost; trying again", "node_id", id, "error", err)
 			t.core.restore(&t.mu, id, t.now())

@@ -49,6 +49,10 @@ func (p *Planner) Depth() int { return len(p.slots) }
 // InFlight is what the plans in flight take, by node.
 func (p *Planner) InFlight() map[uint32]state.Usage { return p.overlay.InFlight() }
 
+func (p *Planner) depth() {
+	metrics.SetGauge([]string{"nomad", "plan", "queue_depth"}, float32(len(p.slots)))
+}
+
 // Submit commits a plan and returns what became of it. A plan that collides
 // with one in flight is not committed; Submit returns when that one has ended.
 func (p *Planner) Submit(ctx context.Context, plan *structs.Plan) (*structs.PlanResult, error) {
@@ -58,13 +62,13 @@ func (p *Planner) Submit(ctx context.Context, plan *structs.Plan) (*structs.Plan
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	defer func() { <-p.slots }()
-	metrics.SetGauge([]string{"plan", "queue_depth"}, float32(len(p.slots)))
-	metrics.MeasureSince([]string{"plan", "wait"}, start)
-	defer metrics.MeasureSince([]string{"plan", "submit"}, time.Now())
+	p.depth()
+	defer func() { <-p.slots; p.depth() }()
+	metrics.MeasureSince([]string{"nomad", "plan", "wait"}, start)
+	defer metrics.MeasureSince([]string{"nomad", "plan", "submit"}, time.Now())
 	ticket, other := p.overlay.Admit(p.deps.Store.Snapshot(), plan)
 	if other != nil {
-		metrics.IncrCounter([]string{"plan", "collided"}, 1)
+		metrics.IncrCounter([]string{"nomad", "plan", "collided"}, 1)
 		select {
 		case <-other.Done():
 			return &structs.PlanResult{Collided: true, Applied: other.Applied()}, nil
@@ -78,7 +82,7 @@ func (p *Planner) Submit(ctx context.Context, plan *structs.Plan) (*structs.Plan
 		return nil, err
 	}
 	if n := len(result.Refused); n > 0 {
-		metrics.IncrCounter([]string{"plan", "refused"}, float32(n))
+		metrics.IncrCounter([]string{"nomad", "plan", "refused"}, float32(n))
 	}
 	return result, nil
 }

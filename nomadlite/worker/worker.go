@@ -150,7 +150,7 @@ func (w *Worker) dequeue(ctx context.Context, fresh chan<- *Pass) {
 			pause(ctx)
 			continue
 		}
-		metrics.MeasureSince([]string{"worker", "dequeue_eval"}, start)
+		metrics.MeasureSince([]string{"nomad", "worker", "dequeue_eval"}, start)
 		p := w.Begin(eval)
 		p.token = token
 		select {
@@ -182,7 +182,7 @@ func (w *Worker) submit(ctx context.Context, p *Pass) {
 	for part := p.Next(); part != nil; part = p.Next() {
 		start := time.Now()
 		result, err := w.deps.Planner.Submit(ctx, part)
-		metrics.MeasureSince([]string{"worker", "submit_plan"}, start)
+		metrics.MeasureSince([]string{"nomad", "worker", "submit_plan"}, start)
 		if err != nil {
 			p.Fail(err)
 			return
@@ -194,7 +194,7 @@ func (w *Worker) submit(ctx context.Context, p *Pass) {
 // end settles the lease of a pass that is done.
 func (w *Worker) end(ctx context.Context, p *Pass) {
 	start := time.Now()
-	defer metrics.MeasureSince([]string{"worker", "send_ack"}, start)
+	defer metrics.MeasureSince([]string{"nomad", "worker", "send_ack"}, start)
 	if p.err == nil {
 		if err := w.deps.Broker.Ack(p.eval.ID, p.token); err != nil {
 			w.log.Warn("cannot acknowledge an evaluation", "eval_id", p.eval.ID, "error", err)
@@ -210,7 +210,7 @@ func (w *Worker) end(ctx context.Context, p *Pass) {
 	pause(ctx)
 }
 
-func count(what string) { metrics.IncrCounter([]string{"worker", what}, 1) }
+func count(what string) { metrics.IncrCounter([]string{"nomad", "worker", what}, 1) }
 
 func pause(ctx context.Context) {
 	t := time.NewTimer(errorPause)
@@ -223,7 +223,7 @@ func pause(ctx context.Context) {
 
 // snapshot returns a state that is at least as new as index.
 func (w *Worker) snapshot(ctx context.Context, index uint64) (*state.Snapshot, error) {
-	defer metrics.MeasureSince([]string{"worker", "wait_for_index"}, time.Now())
+	defer metrics.MeasureSince([]string{"nomad", "worker", "wait_for_index"}, time.Now())
 	snap := w.deps.Store.Snapshot()
 	if snap.Index() >= index {
 		return snap, nil
@@ -246,7 +246,7 @@ func (w *Worker) snapshot(ctx context.Context, index uint64) (*state.Snapshot, e
 
 // process runs the scheduler on a snapshot, around what is in flight.
 func (w *Worker) process(snap *state.Snapshot, eval *structs.Evaluation, inFlight map[uint32]state.Usage) (*scheduler.Result, error) {
-	defer metrics.MeasureSince([]string{"worker", "invoke_scheduler", eval.Type}, time.Now())
+	defer metrics.MeasureSince([]string{"nomad", "worker", "invoke_scheduler", eval.Type}, time.Now())
 	w.index.sync(snap, inFlight)
 	result, err := scheduler.Process(view{Snapshot: snap}, w.index.cluster, eval, scheduler.Options{
 		Now: w.deps.Now(), Seed: seed(eval.ID, snap.Index()), NewID: w.deps.NewID,

@@ -254,6 +254,10 @@ type Telemetry struct {
 	PublishAllocationMetrics   bool          `hcl:"publish_allocation_metrics"`
 	PublishNodeMetrics         bool          `hcl:"publish_node_metrics"`
 	DisableHostname            bool          `hcl:"disable_hostname"`
+	StatsdAddress              string        `hcl:"statsd_address"`
+	StatsiteAddress            string        `hcl:"statsite_address"`
+	PrefixFilter               []string      `hcl:"prefix_filter"` // "+prefix" tells it, "-prefix" does not
+	FilterDefault              bool          `hcl:"filter_default"`
 	UseNodeName                bool          `hcl:"use_node_name"`
 }
 
@@ -288,8 +292,7 @@ var notBuilt = set(
 	"client.users", "client.fingerprint", "client.log_file", "client.reservable_cores",
 	"client.preferred_address_family", "client.alloc_mounts_dir", "client.gc_volumes_on_node_gc",
 	"client.bind_wildcard_default_host_network", "client.client_min_port", "client.client_max_port",
-	"telemetry.statsite_address", "telemetry.statsd_address", "telemetry.datadog_address", "telemetry.datadog_tags",
-	"telemetry.prefix_filter", "telemetry.filter_default",
+	"telemetry.datadog_address", "telemetry.datadog_tags",
 )
 
 func set(keys ...string) map[string]bool {
@@ -358,6 +361,7 @@ func Default() *Config {
 			Artifact:         defaultArtifact(),
 		},
 		Telemetry: Telemetry{
+			FilterDefault:              true,
 			CollectionInterval:         time.Second,
 			InMemoryCollectionInterval: 10 * time.Second,
 			InMemoryRetentionPeriod:    time.Minute,
@@ -543,6 +547,16 @@ func (c *Config) Validate() error {
 	}
 	if lo, hi := c.Client.MinDynamicPort, c.Client.MaxDynamicPort; lo < 1 || hi > 65535 || lo > hi {
 		bad("client.min_dynamic_port..max_dynamic_port must lie within 1..65535: got %d..%d", lo, hi)
+	}
+	for _, a := range []struct{ name, addr string }{{"statsd_address", c.Telemetry.StatsdAddress}, {"statsite_address", c.Telemetry.StatsiteAddress}} {
+		if _, port, err := net.SplitHostPort(a.addr); a.addr != "" && (err != nil || port == "") {
+			bad("telemetry.%s must be host:port: got %q", a.name, a.addr)
+		}
+	}
+	for _, f := range c.Telemetry.PrefixFilter {
+		if len(f) < 2 || f[0] != '+' && f[0] != '-' {
+			bad("telemetry.prefix_filter must hold prefixes that begin with + or -, as in \"-nomad.raft\": got %q", f)
+		}
 	}
 	switch strings.ToUpper(c.LogLevel) {
 	case "TRACE", "DEBUG", "INFO", "WARN", "ERROR":
