@@ -19,6 +19,12 @@ func (a Allocations) List(ctx context.Context, q *QueryOptions) ([]*structs.Allo
 	return get[[]*structs.AllocListStub](ctx, a.c, "/v1/allocations", q)
 }
 
+// Introduce makes a token that introduces a new node.
+func (n Nodes) Introduce(ctx context.Context, req *IntroductionRequest) (*IntroductionResponse, error) {
+	out, _, err := put[*IntroductionResponse](ctx, n.c, "/v1/acl/identity/client-introduction-token", req, nil)
+	return out, err
+}
+
 // Get returns an allocation by its full id, with its job.
 func (a Allocations) Get(ctx context.Context, id string, q *QueryOptions) (*structs.Allocation, *QueryMeta, error) {
 	return get[*structs.Allocation](ctx, a.c, "/v1/allocation/"+Escape(id), q)

@@ -92,3 +92,21 @@ type NodeSelfDrain struct {
 
 // NodeSelfDrained says whether the drain still goes on.
 type NodeSelfDrained struct{ Draining bool }
+
+// NodeIntroduction registers a node that is new to the region with the token
+// that it was given.
+type NodeIntroduction struct {
+	Node  *structs.Node
+	Token string
+}
+
+// IntroductionRequest asks for a token that introduces a node: of a pool, the
+// default one when it is empty, and of a name, any when it is empty.
+type IntroductionRequest struct {
+	TTL      time.Duration
+	NodeName string
+	NodePool string
+}
+
+// IntroductionResponse is the token.
+type IntroductionResponse struct{ JWT string }

@@ -12,6 +12,7 @@ func nodeRoutes() []Route {
 		write("node.drain", "/v1/node/:id/drain", capNodeEdit, "Start, change or end the drain of a node."),
 		write("node.evaluate", "/v1/node/:id/evaluate", capNodeEdit, "Make evaluations of all jobs on a node."),
 		write("node.purge", "/v1/node/:id/purge", capNodeEdit, "Remove a node."),
+		write("node.introduction", "/v1/acl/identity/client-introduction-token", capNodeEdit, "Make a token that introduces a new node."),
 		list("nodePool.list", "/v1/node/pools", "node_pool:read", ListName, "List node pools.").filtered(),
 		read("nodePool.read", "/v1/node/pool/:name", "node_pool:read", "Read a node pool."),
 		write("nodePool.create", "/v1/node/pools", "node_pool:write", "Create or replace a node pool.").as(AnswerEmpty),

@@ -10,6 +10,7 @@ const snapshotBody = 1 << 30
 // Paths of the internal rows, for CallInternal.
 const (
 	PathNodeRegister     = "/v1/internal/node/register"
+	PathNodeIntroduce    = "/v1/internal/node/introduce"
 	PathNodeHeartbeat    = "/v1/internal/node/heartbeat"
 	PathNodeAllocs       = "/v1/internal/node/allocs"
 	PathNodeUpdateAllocs = "/v1/internal/node/update"
@@ -37,6 +38,7 @@ const (
 func internalRoutes() []Route {
 	return []Route{
 		internal("node.register", "node/register", AuthAgent, "Add a node or change what is known of it."),
+		internal("node.introduce", "node/introduce", AuthAgent, "Add a node that shows an introduction token."),
 		internal("node.heartbeat", "node/heartbeat", AuthAgent, "Keep a node alive."),
 		internal("node.syncAllocs", "node/allocs", AuthAgent, "Wait for changes of a node's allocations.").local(),
 		internal("node.updateAllocs", "node/update", AuthAgent, "Report the states of a node's allocations."),

@@ -58,6 +58,9 @@ type Config struct {
 	Ephemeral bool
 	// Ineligible registers a new node as ineligible for work.
 	Ineligible bool
+	// IntroToken introduces the node when it is new to the region; "" looks for
+	// IntroTokenFile in StateDir.
+	IntroToken string
 	// DisableExec refuses commands in tasks (disable_remote_exec).
 	DisableExec bool
 }

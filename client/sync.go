@@ -22,7 +22,7 @@ const (
 func (c *Client) keepRegistered(ctx context.Context) error {
 	retry := minRetry
 	for ctx.Err() == nil {
-		resp, err := c.cfg.Servers.Register(ctx, c.Node())
+		resp, err := c.register(ctx)
 		if err != nil {
 			c.log.Warn("cannot register the node; trying again", "error", err)
 			if !sleep(ctx, retry) {

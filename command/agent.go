@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -68,6 +69,7 @@ func (f *agentFlags) define(fs *flag.FlagSet) {
 	f.str(fs, "node-class", "The `class` of the node.", func(c *config.Config) *string { return &c.Client.NodeClass })
 	f.str(fs, "node-pool", "The `pool` of the node.", func(c *config.Config) *string { return &c.Client.NodePool })
 	f.str(fs, "network-interface", "The network `interface` of the node.", func(c *config.Config) *string { return &c.Client.NetworkInterface })
+	f.str(fs, "client-intro-token", "A `token` of `node intro create`; also NOMAD_CLIENT_INTRO_TOKEN, or intro_token.jwt in the client's state directory.", func(c *config.Config) *string { return &c.Client.IntroToken })
 	f.boolean(fs, "server", "Run a server.", func(c *config.Config) *bool { return &c.Server.Enabled })
 	f.boolean(fs, "client", "Run a client.", func(c *config.Config) *bool { return &c.Client.Enabled })
 	f.boolean(fs, "log-json", "Log one JSON object a line.", func(c *config.Config) *bool { return &c.LogJSON })
@@ -143,6 +145,7 @@ func (f *agentFlags) config(c *cli) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.Client.IntroToken = os.Getenv("NOMAD_CLIENT_INTRO_TOKEN")
 	for _, set := range f.set {
 		if err := set(cfg); err != nil {
 			return nil, err

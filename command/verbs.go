@@ -78,6 +78,7 @@ func verbs() []*verb {
 		nodeDrainVerb(),
 		nodeConfigVerb(),
 		nodeEligibilityVerb(),
+		nodeIntroCreateVerb(),
 		nodeMetaApplyVerb(),
 		nodeMetaReadVerb(),
 		nodePoolApplyVerb(),

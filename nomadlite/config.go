@@ -54,7 +54,11 @@ type Config struct {
 
 	NumSchedulers int // workers; 0 is one for each CPU
 
+	// Introduction says how new nodes prove that they belong here.
+	Introduction Introduction
+
 	HeartbeatGrace         time.Duration
+	FailoverHeartbeatTTL   time.Duration
 	MinHeartbeatTTL        time.Duration
 	MaxHeartbeatsPerSecond float64
 
@@ -134,6 +138,10 @@ func (c *Config) finish() error {
 	c.Region = orDefault(c.Region, structs.DefaultRegion)
 	c.NumSchedulers = orDefault(c.NumSchedulers, runtime.GOMAXPROCS(0))
 	c.HeartbeatGrace = orDefault(c.HeartbeatGrace, 10*time.Second)
+	c.FailoverHeartbeatTTL = orDefault(c.FailoverHeartbeatTTL, failoverTTL)
+	c.Introduction.Enforcement = orDefault(c.Introduction.Enforcement, IntroduceWarn)
+	c.Introduction.DefaultTTL = orDefault(c.Introduction.DefaultTTL, 5*time.Minute)
+	c.Introduction.MaxTTL = orDefault(c.Introduction.MaxTTL, 30*time.Minute)
 	c.MinHeartbeatTTL = orDefault(c.MinHeartbeatTTL, 10*time.Second)
 	c.MaxHeartbeatsPerSecond = orDefault(c.MaxHeartbeatsPerSecond, 50)
 	c.NodeGCThreshold = orDefault(c.NodeGCThreshold, 24*time.Hour)

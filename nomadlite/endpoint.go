@@ -104,6 +104,7 @@ type operations interface {
 	serviceWriter
 	identityReader
 	keyringWriter
+	introducer
 }
 
 // endpointDeps wires the endpoints.
@@ -158,6 +159,7 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 
 		"nodePool.create": e.setNodePool, "nodePool.set": e.setNodePool, "nodePool.delete": e.deleteNodePool,
 
+		"node.introduction": e.createIntroduction,
 		"namespace.create": e.setNamespace, "namespace.set": e.setNamespace, "namespace.delete": e.deleteNamespace,
 		"namespace.list": e.listNamespaces, "namespace.read": e.readNamespace,
 		"variable.list": e.listVariables, "variable.read": e.readVariable,

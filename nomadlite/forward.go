@@ -237,6 +237,9 @@ func (s *Server) whoHas(ctx context.Context, nodeID string) string {
 // bindInternal binds the rows between agents.
 func (s *Server) bindInternal(mux *api.Mux) {
 	mux.Bind("node.register", api.Internal(s.Register))
+	mux.Bind("node.introduce", api.Internal(func(ctx context.Context, in *api.NodeIntroduction) (*api.NodeRegisterResponse, error) {
+		return s.register(ctx, in.Node, in.Token)
+	}))
 	mux.Bind("node.heartbeat", api.Internal(func(ctx context.Context, in *api.NodeHeartbeat) (*api.NodeRegisterResponse, error) {
 		return s.Heartbeat(ctx, *in)
 	}))

@@ -21,7 +21,8 @@ import (
 	"github.com/nomadlite/nomadlite/structs"
 )
 
-// failoverTTL is what every node has after a change of leader (runtime.md 12).
+// failoverTTL is what every node has after a change of leader (runtime.md 12)
+// when the configuration says nothing else.
 const failoverTTL = 5 * time.Minute
 
 // loops are the parts that run while this server leads.
@@ -45,7 +46,7 @@ func newLoops(s *Server) *loops {
 	l.broker = broker.New(broker.Config{Store: s.store, GiveUp: s.giveUp, Logger: s.log.Named("broker")})
 	l.heartbeat = heartbeat.New(heartbeat.Config{
 		MinTTL: s.cfg.MinHeartbeatTTL, Grace: s.cfg.HeartbeatGrace, MaxPerSecond: s.cfg.MaxHeartbeatsPerSecond,
-		FailoverTTL: failoverTTL, Missed: s.missed, Logger: s.log.Named("heartbeat"),
+		FailoverTTL: s.cfg.FailoverHeartbeatTTL, Missed: s.missed, Logger: s.log.Named("heartbeat"),
 	})
 	l.gc = gc.New(gc.Config{
 		Store: s.store, Interval: s.cfg.JobGCInterval, Collect: s.collect, Logger: s.log.Named("gc"),

@@ -17,6 +17,11 @@ var _ api.Servers = (*Server)(nil)
 // Register adds a node or replaces what is known of it. A node that registers
 // is ready: what it cannot do yet, its drivers say.
 func (s *Server) Register(ctx context.Context, node *structs.Node) (*api.NodeRegisterResponse, error) {
+	return s.register(ctx, node, "")
+}
+
+// register is Register with the token that introduces a new node, "" for none.
+func (s *Server) register(ctx context.Context, node *structs.Node, token string) (*api.NodeRegisterResponse, error) {
 	if err := checkNode(node); err != nil {
 		return nil, err
 	}
@@ -35,6 +40,9 @@ func (s *Server) Register(ctx context.Context, node *structs.Node) (*api.NodeReg
 	old := snap.Node(n.ID)
 	switch {
 	case old == nil:
+		if err := s.admitNode(&n, token, now); err != nil {
+			return nil, err
+		}
 		cmd.Evals = systemEvals(snap, &n, now)
 	case !sameSecret(old, n.SecretID):
 		return nil, errWrongSecret(n.ID)
@@ -168,12 +176,12 @@ func (s *Server) UpdateAllocs(ctx context.Context, req api.NodeAllocUpdateReques
 		return err
 	}
 	now := time.Now().UnixNano()
-	return s.acks.commit(ctx, &state.AllocUpdate{NodeID: req.NodeID, Updates: req.Updates, Evals: updateEvals(snap, req.Updates, now), Now: now}, s.apply)
+	return s.acks.commit(ctx, &state.AllocUpdate{NodeID: req.NodeID, Updates: req.Updates, Evals: updateEvals(snap, req.NodeID, req.Updates, now), Now: now}, s.apply)
 }
 
-// updateEvals are the evaluations that follow from updates: of jobs with an
+// updateEvals are the evaluations that follow from updates by a node: of jobs with an
 // allocation that failed or came back, one each.
-func updateEvals(snap *state.Snapshot, updates []*structs.AllocUpdate, now int64) []*structs.Evaluation {
+func updateEvals(snap *state.Snapshot, nodeID string, updates []*structs.AllocUpdate, now int64) []*structs.Evaluation {
 	var evals []*structs.Evaluation
 	seen := map[state.JobKey]bool{}
 	for _, u := range updates {
@@ -184,7 +192,7 @@ func updateEvals(snap *state.Snapshot, updates []*structs.AllocUpdate, now int64
 			continue // most reports
 		}
 		a := snap.Alloc(u.AllocID)
-		if a == nil || a.ServerTerminal() || a.ClientTerminal() {
+		if a == nil || a.NodeID != nodeID || a.ServerTerminal() || a.ClientTerminal() {
 			continue
 		}
 		trigger := ""

@@ -219,6 +219,11 @@ func (p *Pool) Register(ctx context.Context, node *structs.Node) (*api.NodeRegis
 	return p.learn(call[api.NodeRegisterResponse](ctx, p, callTimeout, api.PathNodeRegister, node))
 }
 
+// Introduce registers a node that is new with its introduction token.
+func (p *Pool) Introduce(ctx context.Context, req api.NodeIntroduction) (*api.NodeRegisterResponse, error) {
+	return p.learn(call[api.NodeRegisterResponse](ctx, p, callTimeout, api.PathNodeIntroduce, &req))
+}
+
 // Heartbeat implements api.Servers.
 func (p *Pool) Heartbeat(ctx context.Context, beat api.NodeHeartbeat) (*api.NodeRegisterResponse, error) {
 	return p.learn(call[api.NodeRegisterResponse](ctx, p, callTimeout, api.PathNodeHeartbeat, &beat))

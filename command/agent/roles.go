@@ -39,6 +39,7 @@ func serverConfig(cfg *config.Config, rpcAddr string, log hclog.Logger) nomadlit
 		HeartbeatGrace: s.HeartbeatGrace, MinHeartbeatTTL: s.MinHeartbeatTTL, MaxHeartbeatsPerSecond: s.MaxHeartbeatsPerSecond,
 		NodeGCThreshold: s.NodeGCThreshold, JobGCInterval: s.JobGCInterval, JobGCThreshold: s.JobGCThreshold,
 		EvalGCThreshold: s.EvalGCThreshold, BatchEvalGCThreshold: s.BatchEvalGCThreshold, DeploymentGCThreshold: s.DeploymentGCThreshold,
+		Introduction: nomadlite.Introduction(s.Introduction), FailoverHeartbeatTTL: s.FailoverHeartbeatTTL,
 		RootKeyGCInterval: s.RootKeyGCInterval, RootKeyGCThreshold: s.RootKeyGCThreshold, RootKeyRotation: s.RootKeyRotation,
 		JobDefaultPriority: s.JobDefaultPriority, JobMaxPriority: s.JobMaxPriority, JobMaxCount: s.JobMaxCount,
 		RaftSnapshotThreshold: uint64(s.RaftSnapshotThreshold), RaftTrailingLogs: uint64(s.RaftTrailingLogs),
@@ -126,7 +127,7 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 		Measures: client.Measures{
 			Node: cfg.Telemetry.PublishNodeMetrics, Allocations: cfg.Telemetry.PublishAllocationMetrics, Interval: max(cfg.Telemetry.CollectionInterval, leastMeasured),
 		},
-		Ephemeral: cfg.DevMode, DisableExec: c.DisableRemoteExec, Ineligible: c.DefaultIneligible,
+		Ephemeral: cfg.DevMode, DisableExec: c.DisableRemoteExec, Ineligible: c.DefaultIneligible, IntroToken: c.IntroToken,
 	}, nil
 }
 

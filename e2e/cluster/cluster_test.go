@@ -484,3 +484,44 @@ func (n *notified) expect(t *testing.T, prefix string) {
 		t.Fatalf("systemd was told %q, %v; want %q", b[:size], err, prefix)
 	}
 }
+
+// TestStrictIntroduction: servers that ask for it take no client without a
+// token, one with it, and the same one again without.
+func TestStrictIntroduction(t *testing.T) {
+	c := start(t, Options{Servers: 1, Server: "  client_introduction {\n    enforcement = \"strict\"\n  }"})
+	asked := c.Servers[0]
+	m, err := c.AddClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	agenttest.Eventually(t, "a refusal", func() error {
+		log, err := os.ReadFile(filepath.Join(m.Dir, "agent.log"))
+		if err == nil && !strings.Contains(string(log), "it showed no introduction token; make a token with: nomadlite node intro create -node-name client1") {
+			return fmt.Errorf("the client's log says nothing of it")
+		}
+		return err
+	})
+	if nodes, err := c.Nodes(asked); err != nil || len(nodes) != 0 {
+		t.Fatalf("nodes without a token: %v, %v", nodes, err)
+	}
+	var out struct{ JWT string }
+	if _, err := asked.Do("PUT", "/v1/acl/identity/client-introduction-token", map[string]any{"NodeName": "client1"}, &out); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(m.Dir, "data", "client", "intro_token.jwt")
+	if err := os.WriteFile(file, []byte(out.JWT+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	agenttest.Eventually(t, "the introduced node", c.AwaitNodes(asked, 1))
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	agenttest.Eventually(t, "the node is down", c.AwaitNodes(asked, 0))
+	if err := m.Again(); err != nil {
+		t.Fatal(err)
+	}
+	agenttest.Eventually(t, "the node is back", c.AwaitNodes(asked, 1))
+}

@@ -27,6 +27,12 @@ func (c *Config) clusterProblems() []string {
 	if s.Enabled && s.BootstrapExpect < 1 && len(s.Join.StartJoin)+len(s.Join.RetryJoin) == 0 {
 		bad("server.bootstrap_expect must be at least 1: got %d; leave it out only in a server that joins others (server_join)", s.BootstrapExpect)
 	}
+	switch i := s.Introduction; {
+	case i.Enforcement != "none" && i.Enforcement != "warn" && i.Enforcement != "strict":
+		bad("server.client_introduction.enforcement must be none, warn or strict: got %q", i.Enforcement)
+	case i.DefaultTTL <= 0 || i.MaxTTL < i.DefaultTTL:
+		bad("server.client_introduction: default_identity_ttl (%v) must be more than 0 and at most max_identity_ttl (%v)", i.DefaultTTL, i.MaxTTL)
+	}
 	if s.BootstrapExpect < 0 {
 		bad("server.bootstrap_expect must not be negative: got %d", s.BootstrapExpect)
 	}

@@ -151,12 +151,21 @@ type Server struct {
 	RaftTrailingLogs       int           `hcl:"raft_trailing_logs"`
 	EnableEventBroker      bool          `hcl:"enable_event_broker"`
 	EventBufferSize        int           `hcl:"event_buffer_size"`
+	Introduction           Introduction  `hcl:"client_introduction"`
 	// OIDCIssuer is the URL under which others reach the HTTP API, for the
 	// discovery of the keys of workload identities.
 	OIDCIssuer string `hcl:"oidc_issuer"`
 	// DefaultServiceProvider is that of services that name none: consul, as the
 	// contract has it, or nomad. It is beyond the contract.
 	DefaultServiceProvider string `hcl:"default_service_provider"`
+}
+
+// Introduction says whether a node that is new to the region must show a token
+// of `node intro create`.
+type Introduction struct {
+	Enforcement string        `hcl:"enforcement"` // none, warn or strict
+	DefaultTTL  time.Duration `hcl:"default_identity_ttl"`
+	MaxTTL      time.Duration `hcl:"max_identity_ttl"`
 }
 
 // Client configures the client role.
@@ -191,6 +200,8 @@ type Client struct {
 	DisableRemoteExec bool              `hcl:"disable_remote_exec"`
 	CgroupParent      string            `hcl:"cgroup_parent"`
 	DefaultIneligible bool              `hcl:"default_ineligible"`
+	// IntroToken comes from the flag or the environment alone.
+	IntroToken        string            `hcl:"-"`
 	DrainOnShutdown   *DrainOnShutdown  `hcl:"drain_on_shutdown"`
 	SimulateNodes     int               `hcl:"simulate_nodes"` // light nodes in the place of this one, for capacity tests
 	SimulateProfile   string            `hcl:"simulate_profile"`
@@ -284,7 +295,7 @@ var notBuilt = set(
 
 	"server.authoritative_region", "server.default_scheduler_config", "server.plan_rejection_tracker",
 	"server.search", "server.raft_logstore",
-	"server.client_introduction", "server.start_timeout", "server.log_file",
+	"server.start_timeout", "server.log_file",
 	"client.chroot_env",
 	"client.common_plugin_dir",
 
@@ -335,6 +346,7 @@ func Default() *Config {
 			RootKeyGCInterval:      10 * time.Minute,
 			RootKeyGCThreshold:     time.Hour,
 			RootKeyRotation:        720 * time.Hour,
+			Introduction:           Introduction{Enforcement: "warn", DefaultTTL: 5 * time.Minute, MaxTTL: 30 * time.Minute},
 			JobDefaultPriority:     50,
 			JobMaxPriority:         100,
 			JobMaxCount:            50000,
