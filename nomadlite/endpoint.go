@@ -160,7 +160,7 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"nodePool.create": e.setNodePool, "nodePool.set": e.setNodePool, "nodePool.delete": e.deleteNodePool,
 
 		"node.introduction": e.createIntroduction,
-		"namespace.create": e.setNamespace, "namespace.set": e.setNamespace, "namespace.delete": e.deleteNamespace,
+		"namespace.create":  e.setNamespace, "namespace.set": e.setNamespace, "namespace.delete": e.deleteNamespace,
 		"namespace.list": e.listNamespaces, "namespace.read": e.readNamespace,
 		"variable.list": e.listVariables, "variable.read": e.readVariable,
 		"variable.set": e.setVariable, "variable.delete": e.deleteVariable, "keyring.list": e.listRootKeys, "keyring.rotate": e.rotateRootKey, "keyring.delete": e.deleteRootKey,

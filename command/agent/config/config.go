@@ -201,10 +201,10 @@ type Client struct {
 	CgroupParent      string            `hcl:"cgroup_parent"`
 	DefaultIneligible bool              `hcl:"default_ineligible"`
 	// IntroToken comes from the flag or the environment alone.
-	IntroToken        string            `hcl:"-"`
-	DrainOnShutdown   *DrainOnShutdown  `hcl:"drain_on_shutdown"`
-	SimulateNodes     int               `hcl:"simulate_nodes"` // light nodes in the place of this one, for capacity tests
-	SimulateProfile   string            `hcl:"simulate_profile"`
+	IntroToken      string           `hcl:"-"`
+	DrainOnShutdown *DrainOnShutdown `hcl:"drain_on_shutdown"`
+	SimulateNodes   int              `hcl:"simulate_nodes"` // light nodes in the place of this one, for capacity tests
+	SimulateProfile string           `hcl:"simulate_profile"`
 
 	CNIPath       string `hcl:"cni_path"`
 	CNIConfigDir  string `hcl:"cni_config_dir"`
