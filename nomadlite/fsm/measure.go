@@ -6,7 +6,7 @@ import "strings"
 var contractNames = map[Type]string{
 	JobRegister: "register_job", JobDeregister: "deregister_job", JobStability: "apply_job_stability", JobTag: "apply_job_version_tag",
 	EvalUpsert: "update_eval", EvalDelete: "delete_eval", PlanApply: "apply_plan_results",
-	AllocUpdate: "alloc_client_update", AllocUpdates: "alloc_client_update", AllocTransition: "alloc_update_desired_transition",
+	AllocReports: "alloc_client_update", AllocTransition: "alloc_update_desired_transition",
 	NodeRegister: "register_node", NodeStatus: "node_status_update", NodeEligibility: "node_eligibility_update", NodeDrain: "node_drain_update", NodeDelete: "deregister_node",
 	DeploymentStatus: "apply_deployment_status_update", DeploymentPromote: "apply_deployment_promotion", DeploymentAllocHealth: "apply_deployment_alloc_health",
 	SchedulerConfig: "apply_scheduler_config",
