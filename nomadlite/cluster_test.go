@@ -123,9 +123,6 @@ func rest(all []*testServer, one *testServer) []*testServer {
 // before the leader crashed are read and verified after it, and after each
 // rotation and change of leader that follows.
 func TestKeyringSurvivesItsLeader(t *testing.T) {
-	tokens := unissuedTokens
-	unissuedTokens = nil
-	t.Cleanup(func() { unissuedTokens = tokens })
 	all := startServers(t, 3)
 	leader := leaderOf(t, all)
 	if _, _, err := leader.client.Variables().Set(leader.context(), variable("app/db", "password", "hunter2"), nil, nil); err != nil {
