@@ -101,3 +101,22 @@ func remoteError(resp *http.Response) error {
 	}
 	return structs.Errorf(structs.ErrorKind(kind), "%s", text)
 }
+
+// OpenInternal reads a stream of a public row through another agent. The
+// caller closes it.
+func OpenInternal(ctx context.Context, via http.RoundTripper, addr, path, token string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("X-Nomad-Token", token)
+	resp, err := via.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer drain(resp.Body)
+		return nil, remoteError(resp)
+	}
+	return resp.Body, nil
+}

@@ -19,6 +19,7 @@ const (
 	PathNodeSign         = "/v1/internal/node/sign"
 	PathNodeDrain        = "/v1/internal/node/drain"
 	PathNodeCheck        = "/v1/internal/node/check"
+	PathNodeMigrate      = "/v1/internal/node/migrate"
 	PathNodeHello        = "/v1/internal/node/hello"
 	PathServerStatus     = "/v1/internal/server/status"
 	PathServerPromise    = "/v1/internal/server/promise"
@@ -46,6 +47,7 @@ func internalRoutes() []Route {
 		internal("node.lookup", "node/lookup", AuthAgent, "Read data for a task of a node."),
 		internal("node.sign", "node/sign", AuthAgent, "Sign identities of a node's tasks."),
 		internal("node.drainSelf", "node/drain", AuthAgent, "Drain the node that asks, before its agent leaves."),
+		internal("node.migrate", "node/migrate", AuthAgent, "The right to read what the allocation before one left."),
 		internal("node.check", "node/check", AuthAgent, "Say whose an identity is."),
 		internal("client.hello", "node/hello", AuthServer, "Who the node of a connection is.").local(),
 		internal("server.status", "server/status", AuthServer, "What a server is and knows.").local(),

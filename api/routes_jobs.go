@@ -91,6 +91,7 @@ func fsRoutes() []Route {
 		node("client.fsLs", "/v1/client/fs/ls/:id", capReadFS, "List a directory of an allocation.").noMeta().cors(),
 		node("client.fsStat", "/v1/client/fs/stat/:id", capReadFS, "Describe a file of an allocation.").noMeta().cors(),
 		node("client.fsCat", "/v1/client/fs/cat/:id", capReadFS, "Read a file of an allocation.").as(AnswerStream).cors(),
+		node("client.allocSnapshot", "/v1/client/allocation/:id/snapshot", "", "What an allocation leaves to the next, as a tar archive; the token is that of a migration.").open().as(AnswerStream),
 		node("client.fsReadAt", "/v1/client/fs/readat/:id", capReadFS, "Read a part of a file.").as(AnswerStream).cors(),
 		node("client.fsStream", "/v1/client/fs/stream/:id", capReadFS, "Follow a file in frames.").as(AnswerStream).cors(),
 		node("client.fsLogs", "/v1/client/fs/logs/:id", "ns:read-logs|read-fs", "Read or follow a task's log.").as(AnswerStream).cors(),

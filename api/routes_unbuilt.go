@@ -20,7 +20,6 @@ DELETE       /v1/volume/csi/:id/delete                 ns:csi-write-volume   501
 DELETE       /v1/volume/csi/:id/detach                 ns:csi-mount-volume   501 cannot detach volumes: they are not in this build
 GET          /v1/plugins                               plugin:list           200 []
 GET          /v1/plugin/csi/:id                        plugin:read           404 plugin not found
-GET          /v1/client/allocation/:id/snapshot        ns:read-job           501 cannot send an allocation's disk: migration is not in this build
 GET,PUT,POST /v1/client/allocation/:id/pause           ns:submit-job|pause-allocation 501 cannot pause tasks: schedules are not in this build
 GET          /v1/client/identity                       node:read             501 cannot read node identity: it is not in this build
 PUT,POST     /v1/client/identity/renew                 node:write            501 cannot renew node identity: it is not in this build

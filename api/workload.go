@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/nomadlite/nomadlite/structs"
@@ -22,6 +23,9 @@ type Workloads interface {
 	// CheckIdentity says whose a token is; Denied for one that is not, or not
 	// any more, an identity of this region.
 	CheckIdentity(ctx context.Context, req IdentityCheck) (*IdentityClaims, error)
+	// PreviousDisk reads what the allocation before one left on another node, as
+	// client/rootfs archives it; it begins when that allocation has ended.
+	PreviousDisk(ctx context.Context, req MigrateRequest) (io.ReadCloser, error)
 }
 
 // NodeServicesRequest changes what a node has registered.
@@ -78,6 +82,16 @@ type IdentityName struct {
 	Service string
 	Name    string
 }
+
+// MigrateRequest asks for the disk that the allocation before AllocID left.
+type MigrateRequest struct {
+	NodeID   string
+	SecretID string
+	AllocID  string
+}
+
+// MigrateGrant is the right to read what an allocation left.
+type MigrateGrant struct{ AllocID, Token string }
 
 // IdentityCheck asks whose a token is.
 type IdentityCheck struct {

@@ -1,9 +1,11 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -55,6 +57,7 @@ type servers struct {
 	services map[string]*structs.ServiceRegistration
 	ttl      time.Duration // of named identities
 	signed   int
+	disk     []byte // that of the previous allocation
 	changed  chan struct{}
 }
 
@@ -141,6 +144,14 @@ func (s *servers) SignIdentities(_ context.Context, req api.IdentityRequest) (*a
 	}
 	s.touch()
 	return out, nil
+}
+
+// PreviousDisk implements api.Workloads.
+func (s *servers) PreviousDisk(context.Context, api.MigrateRequest) (io.ReadCloser, error) {
+	if s.disk == nil {
+		return nil, structs.Errorf(structs.NotFound, "node %q, which holds the disk, is down", "n")
+	}
+	return io.NopCloser(bytes.NewReader(s.disk)), nil
 }
 
 // CheckIdentity implements api.Workloads.

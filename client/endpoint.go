@@ -18,7 +18,7 @@ import (
 func (c *Client) Bind(mux *api.Mux) {
 	for name, h := range map[string]api.Handler{
 		"client.fsLs": c.fsList, "client.fsStat": c.fsStat, "client.fsCat": c.fsCat, "client.fsReadAt": c.fsReadAt,
-		"client.fsStream": c.fsStream, "client.fsLogs": c.fsLogs,
+		"client.allocSnapshot": c.allocSnapshot, "client.fsStream": c.fsStream, "client.fsLogs": c.fsLogs,
 		"client.allocStats": c.allocStats, "client.allocRestart": c.allocRestart, "client.allocSignal": c.allocSignal,
 		"client.allocGC": c.allocGC, "client.allocExec": c.allocExec, "client.jobAction": c.jobAction,
 		"client.allocChecks": c.allocChecks, "client.checks": c.allocChecks,

@@ -261,6 +261,9 @@ func (s *Server) bindInternal(mux *api.Mux) {
 	mux.Bind("node.drainSelf", api.Internal(func(ctx context.Context, in *api.NodeSelfDrain) (*api.NodeSelfDrained, error) {
 		return s.DrainSelf(ctx, *in)
 	}))
+	mux.Bind("node.migrate", api.Internal(func(_ context.Context, in *api.MigrateRequest) (*api.MigrateGrant, error) {
+		return s.grantMigration(*in)
+	}))
 	mux.Bind("node.check", api.Internal(func(ctx context.Context, in *api.IdentityCheck) (*api.IdentityClaims, error) {
 		return s.CheckIdentity(ctx, *in)
 	}))

@@ -7,6 +7,7 @@ package servers
 import (
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -271,6 +272,19 @@ func (p *Pool) DrainSelf(ctx context.Context, req api.NodeSelfDrain) (*api.NodeS
 // SignIdentities implements api.Workloads.
 func (p *Pool) SignIdentities(ctx context.Context, req api.IdentityRequest) (*api.IdentityResponse, error) {
 	return call[api.IdentityResponse](ctx, p, callTimeout, api.PathNodeSign, &req)
+}
+
+// PreviousDisk implements api.Workloads.
+func (p *Pool) PreviousDisk(ctx context.Context, req api.MigrateRequest) (io.ReadCloser, error) {
+	grant, err := call[api.MigrateGrant](ctx, p, callTimeout, api.PathNodeMigrate, &req)
+	if err != nil {
+		return nil, err
+	}
+	addr, _, err := p.pick()
+	if err != nil {
+		return nil, err
+	}
+	return api.OpenInternal(ctx, p.via, addr, "/v1/client/allocation/"+grant.AllocID+"/snapshot", grant.Token)
 }
 
 // CheckIdentity implements api.Workloads.
