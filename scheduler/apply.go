@@ -203,7 +203,7 @@ func (e *engine) place(ask *placeAsk, metric *structs.AllocMetric) (structs.Plac
 		return structs.Placement{}, false
 	}
 	placement := structs.Placement{Node: num, NameIndex: ask.index, Canary: ask.canary}
-	e.explainPlacement(&placement, metric)
+	e.explainPlacement(metric)
 	if ask.previous != nil {
 		placement.PreviousAlloc = ask.previous.ID
 	}
@@ -215,19 +215,11 @@ func (e *engine) place(ask *placeAsk, metric *structs.AllocMetric) (structs.Plac
 	return placement, true
 }
 
-// maxOwnMetrics is up to how many placements of a group each has scores of its
-// own; in larger groups all have those of the first.
-const maxOwnMetrics = 10
-
-// explainPlacement records the scores that a placement was chosen by.
-func (e *engine) explainPlacement(placement *structs.Placement, metric *structs.AllocMetric) {
-	switch {
-	case metric.ScoreMetaData == nil:
+// explainPlacement records the scores that the first placement of a group was
+// chosen by; the others of the group share them.
+func (e *engine) explainPlacement(metric *structs.AllocMetric) {
+	if metric.ScoreMetaData == nil {
 		metric.ScoreMetaData = e.topNodes()
-	case e.asks <= maxOwnMetrics:
-		own := *metric
-		own.ScoreMetaData = e.topNodes()
-		placement.Extra = &structs.PlacementExtra{Metrics: &own}
 	}
 }
 

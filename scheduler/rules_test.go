@@ -36,20 +36,12 @@ func TestAnyPlacementRules_N21(t *testing.T) {
 			rt.Fatalf("a valid job is not scheduled: %v", err)
 		}
 		for _, g := range result.Plan.Groups {
-			metrics := []*structs.AllocMetric{g.Metrics}
-			for _, p := range g.Placements {
-				if p.Extra != nil {
-					metrics = append(metrics, p.Extra.Metrics)
-				}
+			if g.Metrics == nil {
+				continue
 			}
-			for _, m := range metrics {
-				if m == nil {
-					continue
-				}
-				for _, s := range m.ScoreMetaData {
-					if math.IsNaN(s.NormScore) || math.IsInf(s.NormScore, 0) {
-						rt.Fatalf("score %v of %s: %v", s.NormScore, s.NodeID, s.Scores)
-					}
+			for _, s := range g.Metrics.ScoreMetaData {
+				if math.IsNaN(s.NormScore) || math.IsInf(s.NormScore, 0) {
+					rt.Fatalf("score %v of %s: %v", s.NormScore, s.NodeID, s.Scores)
 				}
 			}
 		}

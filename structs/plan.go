@@ -66,7 +66,6 @@ type PlacementExtra struct {
 	Devices    map[string][]*AllocatedDeviceResource // by task
 	Volumes    []VolumeClaim                         // host volumes that are written to
 	Reschedule *RescheduleTracker
-	Metrics    *AllocMetric // when not the group's
 }
 
 // VolumeClaim is the use of a node's host volume by an allocation that writes

@@ -60,15 +60,47 @@ func split(plan *structs.Plan) []*structs.Plan {
 // small reports whether a plan certainly fits: most do.
 func small(plan *structs.Plan) bool {
 	items := len(plan.Stops) + len(plan.InPlace) + len(plan.Preemptions)
+	bytes := 0
 	for _, g := range plan.Groups {
 		items += len(g.Placements)
 		for i := range g.Placements {
-			if g.Placements[i].Extra != nil {
-				return false
+			bytes += extraBytes(g.Placements[i].Extra)
+		}
+	}
+	return items <= 512 && bytes <= fsm.MaxPlan/4 && len(plan.Groups) <= 8
+}
+
+// extraBytes is what a placement's own part takes in the log, from above.
+func extraBytes(x *structs.PlacementExtra) int {
+	if x == nil {
+		return 0
+	}
+	if len(x.Networks) > 0 || x.Reschedule != nil {
+		return encoded(x)
+	}
+	n := headBytes
+	for _, p := range x.Ports {
+		n += headBytes + len(p.Label) + len(p.HostIP)
+	}
+	for task, cores := range x.Cores {
+		n += len(task) + 8*len(cores)
+	}
+	for task, devices := range x.Devices {
+		n += len(task)
+		for _, d := range devices {
+			if d == nil {
+				continue
+			}
+			n += headBytes + len(d.Vendor) + len(d.Type) + len(d.Name)
+			for _, id := range d.DeviceIDs {
+				n += 8 + len(id)
 			}
 		}
 	}
-	return items <= 512 && len(plan.Groups) <= 8
+	for _, v := range x.Volumes {
+		n += headBytes + len(v.Source)
+	}
+	return n
 }
 
 // splitter fills parts one after another.
@@ -175,7 +207,7 @@ func (s *splitter) weigh(group string, p *structs.Placement) (size int, stop *st
 		}
 	}
 	if p.Extra != nil {
-		size += encoded(p.Extra)
+		size += extraBytes(p.Extra)
 	}
 	preempts = s.preempts[placeKey{group, p.NameIndex, p.Node}]
 	return size + len(preempts)*(preemptBytes+len(group)), stop, preempts

@@ -75,9 +75,6 @@ func (t *Table) addRare(a *structs.Allocation, x *Rare) {
 	}
 	if x.Extra != nil {
 		a.AllocatedResources = withExtra(a.AllocatedResources, x.Extra)
-		if x.Extra.Metrics != nil {
-			a.Metrics = x.Extra.Metrics
-		}
 	}
 }
 

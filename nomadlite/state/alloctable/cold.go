@@ -126,7 +126,7 @@ func (r *Rare) SetExtra(x *structs.PlacementExtra) {
 	r.Reschedule = x.Reschedule
 	rest := *x
 	rest.Reschedule = nil
-	if special(&rest) || rest.Metrics != nil {
+	if special(&rest) {
 		r.Extra = &rest
 	}
 }
