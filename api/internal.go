@@ -24,6 +24,21 @@ type ServerStatus struct {
 	LastIndex, Applied, Term uint64
 }
 
+// Regions is what a server knows of regions: who asks tells its own view, who
+// is asked answers with its own.
+type Regions struct {
+	From  string // the region of the server that says so
+	Known []RegionServers
+}
+
+// RegionServers are the server ports of a region, as one of its own servers
+// said at Said, in nanoseconds by its clock.
+type RegionServers struct {
+	Region  string
+	Servers []string
+	Said    int64
+}
+
 // ServerJoin asks that a server becomes a peer, or that it ceases to be one.
 type ServerJoin struct {
 	ID, Addr, ClusterID string

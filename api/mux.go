@@ -228,10 +228,15 @@ func (m *Mux) admit(req *http.Request, row *Route, params map[string]string, pee
 // mayCall reports whether another agent may call a row. Rows of users are
 // passed on by servers and nodes alike, with the user's token.
 func mayCall(row *Route, peer wire.Peer) bool {
-	if row.Auth == AuthServer {
+	switch row.Auth {
+	case AuthServer:
 		return peer.Is(wire.RoleServer)
+	case AuthAgent:
+		return peer.Is(wire.RoleServer, wire.RoleClient)
+	case AuthRegion:
+		return peer.Is(wire.RoleServer, wire.RoleForeign)
 	}
-	return peer.Is(wire.RoleServer, wire.RoleClient)
+	return peer.Is(wire.RoleServer, wire.RoleClient, wire.RoleForeign)
 }
 
 func countValues(v map[string][]string) int {
@@ -296,6 +301,10 @@ func (m *Mux) answerHere(out *responder, r *Request) error {
 	}
 	resp, err := h(r.HTTP.Context(), r)
 	if errors.Is(err, ErrNotHere) && m.cfg.Elsewhere != nil {
+		return err
+	}
+	var region *RegionError
+	if errors.As(err, &region) && m.cfg.Elsewhere != nil && r.moveTo(region.Region) {
 		return err
 	}
 	if err == nil && !r.authorized && !r.ACL.Off() {

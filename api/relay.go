@@ -21,7 +21,17 @@ type Upstream struct {
 	// Chosen says that it is the one that has to answer and passes the request
 	// on to nobody; otherwise it may know who has to.
 	Chosen bool
+	// Crossing says that it is in another region, which answers or refuses, but
+	// passes the request on to no third one.
+	Crossing bool
 }
+
+// RegionError is what a handler answers about a request that says in its body
+// that it is for another region. The request had no effect.
+type RegionError struct{ Region string }
+
+// Error is the contract's text.
+func (e *RegionError) Error() string { return "No path to region" }
 
 // ErrNotHere is what a handler answers when this agent has ceased to be the
 // one that may: the request had no effect and is tried elsewhere. Its text is
@@ -35,7 +45,9 @@ const (
 	headerHop = "Nomadlite-Hop"
 	// headerRetry marks an answer that is ErrNotHere.
 	headerRetry = "Nomadlite-Retry"
-	ownHeaders  = "Nomadlite-"
+	// headerCrossed marks a request that came from another region.
+	headerCrossed = "Nomadlite-Crossed"
+	ownHeaders    = "Nomadlite-"
 )
 
 // How long a request is tried again after its first failure, and how often: a
@@ -57,6 +69,10 @@ func (m *Mux) answer(out *responder, r *Request) {
 		err := m.answerOnce(out, r)
 		if err == nil {
 			return
+		}
+		var moved *RegionError
+		if errors.As(err, &moved) {
+			continue // it is for another region: once
 		}
 		if r.Hop() != "" {
 			out.w.Header().Set(headerRetry, "1")
@@ -105,6 +121,20 @@ func (r *Request) Hop() Forward {
 		return ""
 	}
 	return Forward(r.HTTP.Header.Get(headerHop))
+}
+
+// Crossed reports whether the request came from another region.
+func (r *Request) Crossed() bool { return r.internal && r.HTTP.Header.Get(headerCrossed) != "" }
+
+// moveTo makes a request one for another region; false when it came from there.
+func (r *Request) moveTo(region string) bool {
+	if r.Crossed() || r.Query.Region == region {
+		return false
+	}
+	r.Query.Region = region
+	r.Values.Set("region", region)
+	r.HTTP.URL.RawQuery = r.Values.Encode()
+	return true
 }
 
 // repeatable reports whether a request may be sent twice.
@@ -178,6 +208,9 @@ func send(ctx context.Context, r *Request, up *Upstream, method string, body io.
 	}
 	if up.Chosen {
 		req.Header.Set(headerHop, string(r.Route.Forward))
+	}
+	if up.Crossing || r.Crossed() {
+		req.Header.Set(headerCrossed, "1")
 	}
 	return up.Via.RoundTrip(req)
 }

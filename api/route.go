@@ -49,10 +49,13 @@ const (
 	// certificate of the connection.
 	AuthServer Auth = "server" // another server of the region
 	AuthAgent  Auth = "agent"  // a server or a node of the region
+	AuthRegion Auth = "region" // a server of any region
 )
 
 // Internal reports whether the row exists on the server port alone.
-func (r *Route) Internal() bool { return r.Auth == AuthServer || r.Auth == AuthAgent }
+func (r *Route) Internal() bool {
+	return r.Auth == AuthServer || r.Auth == AuthAgent || r.Auth == AuthRegion
+}
 
 // NamespaceSource is where the namespace of the capability check comes from.
 type NamespaceSource string

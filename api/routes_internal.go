@@ -26,6 +26,7 @@ const (
 	PathServerJoin       = "/v1/internal/server/join"
 	PathServerLeave      = "/v1/internal/server/leave"
 	PathServerReadIndex  = "/v1/internal/server/read-index"
+	PathServerRegions    = "/v1/internal/server/regions"
 	PathServerHasNode    = "/v1/internal/server/has-node"
 	PathServerProbe      = "/v1/internal/server/probe"
 	PathServerNodeLost   = "/v1/internal/server/node-lost"
@@ -55,6 +56,7 @@ func internalRoutes() []Route {
 		internal("server.join", "server/join", AuthServer, "Become a Raft peer."),
 		internal("server.leave", "server/leave", AuthServer, "Cease to be a Raft peer."),
 		internal("server.readIndex", "server/read-index", AuthServer, "An index that holds all that was acknowledged."),
+		internal("server.regions", "server/regions", AuthRegion, "Which regions there are, and their servers.").local(),
 		internal("server.hasNode", "server/has-node", AuthServer, "Whether a node is connected to this server.").local(),
 		internal("server.probe", "server/probe", AuthServer, "Whether an address answers this server.").local(),
 		internal("server.nodeLost", "server/node-lost", AuthServer, "A node's connection has ended."),

@@ -41,6 +41,9 @@ type Config struct {
 	Dialer *wire.Dialer
 	// Members are where other servers may be found; nil finds none.
 	Members Members
+	// Join are addresses of servers that may be of other regions, which are
+	// looked for until one of each has answered.
+	Join []string
 	// Datacenter and Version are told to peers.
 	Datacenter, Version string
 	// BootstrapExpect is how many servers make a new cluster together; 1 makes

@@ -20,7 +20,9 @@ import (
 // Elsewhere is api.MuxConfig.Elsewhere of a server. Requests that the node of
 // this process answers are not its to decide.
 func (s *Server) Elsewhere(ctx context.Context, r *api.Request) (*api.Upstream, error) {
-	switch {
+	switch region := r.Query.Region; {
+	case region != "" && region != s.cfg.Region && !r.Route.Internal() && !s.ownNode(r):
+		return s.toRegion(r, region)
 	case r.Route.Forward == api.ForwardNode:
 		return s.toNode(ctx, r)
 	case r.Route.Forward == api.ForwardServer, r.Route.Forward == api.ForwardAny && r.Query.Stale, r.Hop() != "":
@@ -279,6 +281,7 @@ func (s *Server) bindInternal(mux *api.Mux) {
 		}
 		return &api.ReadIndex{Index: s.store.Snapshot().Index()}, nil
 	}))
+	mux.Bind("server.regions", api.Internal(s.exchangeRegions))
 	mux.Bind("server.hasNode", api.Internal(func(_ context.Context, in *api.NodeRef) (*api.Found, error) {
 		return &api.Found{OK: s.sessions.get(in.NodeID) != nil}, nil
 	}))

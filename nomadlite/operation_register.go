@@ -81,7 +81,7 @@ func (s *Server) setRegion(job *structs.Job, region string) error {
 		region = job.Region
 	}
 	if region != "" && region != structs.DefaultRegion && region != s.cfg.Region {
-		return structs.Errorf(structs.Unavailable, "No path to region")
+		return structs.Errorf(structs.Internal, "%w", &api.RegionError{Region: region})
 	}
 	job.Region = s.cfg.Region
 	return nil

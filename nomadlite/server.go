@@ -53,6 +53,7 @@ type Server struct {
 	acks       acks
 	leaderSeen signal // another leader, or none
 	peers      *peers
+	regions    *regions
 	sessions   *sessions
 	again      signal                             // the term of leadership shall begin again
 	leaving    atomic.Bool                        // for good: it joins no more
@@ -87,7 +88,7 @@ func New(cfg Config) (*Server, error) {
 	if s.keys, err = keyring.Open(cfg.DataDir); err != nil {
 		return nil, err
 	}
-	s.peers, s.sessions = newPeers(&s.cfg), newSessions()
+	s.peers, s.sessions, s.regions = newPeers(&s.cfg), newSessions(), newRegions(s.cfg.Dialer)
 	if !cfg.DisableEvents {
 		s.events = newEvents(cfg.EventBufferSize)
 		s.store.Observe(s.events.Observe)
@@ -136,6 +137,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.cfg.Port != nil {
 		group.Go(func() error { return s.keepPeers(ctx) })
 		group.Go(func() error { return s.keepKEKs(ctx) })
+		group.Go(func() error { return s.keepRegions(ctx) })
 	}
 	group.Go(func() error { return s.limitLog(ctx) })
 	group.Go(func() error {
@@ -254,7 +256,7 @@ func (s *Server) establish() error {
 func (s *Server) Stats() map[string]string {
 	addr, known, _ := s.Leader()
 	return map[string]string{
-		"leader": strconv.FormatBool(known), "leader_addr": addr, "bootstrap": "true", "known_regions": "1",
+		"leader": strconv.FormatBool(known), "leader_addr": addr, "bootstrap": "true", "known_regions": strconv.Itoa(len(s.Regions())),
 		"applied_state_index": strconv.FormatUint(s.store.Snapshot().Index(), 10),
 	}
 }
@@ -271,9 +273,6 @@ func (s *Server) Peers() ([]string, error) {
 	}
 	return peers, nil
 }
-
-// Regions are the known regions.
-func (s *Server) Regions() []string { return []string{s.cfg.Region} }
 
 // RaftConfiguration lists the Raft peers.
 func (s *Server) RaftConfiguration() (*api.RaftConfiguration, error) {

@@ -134,7 +134,7 @@ func (p *Port) sort(ctx context.Context, raw net.Conn, node func(context.Context
 }
 
 // handshake identifies a connection. Raft is for servers alone: a client's
-// certificate never reaches its decoder (N-14).
+// certificate, or one of another region, never reaches its decoder (N-14).
 func (p *Port) handshake(ctx context.Context, raw net.Conn) (*Conn, Kind, error) {
 	if tcp, ok := raw.(*net.TCPConn); ok {
 		_ = tcp.SetKeepAliveConfig(keepAlive)
@@ -161,15 +161,23 @@ func (p *Port) handshake(ctx context.Context, raw net.Conn) (*Conn, Kind, error)
 	if kind == 0 {
 		return nil, 0, errors.New("TLS without a protocol (ALPN) of this port")
 	}
-	role, err := verify(state, p.cfg.TLS.now.Load().pool, p.cfg.TLS.region, x509.ExtKeyUsageClientAuth)
+	leaf, err := chain(state, p.cfg.TLS.now.Load().pool, x509.ExtKeyUsageClientAuth)
+	if err != nil {
+		return nil, 0, err
+	}
+	region := p.cfg.TLS.region
+	role, err := roleOf(leaf, region)
+	if other := serverRegion(leaf); err != nil && other != "" && kind == HTTP {
+		role, region, err = RoleForeign, other, nil
+	}
 	if err != nil {
 		return nil, 0, err
 	}
 	if kind == Raft && role != RoleServer {
-		return nil, 0, fmt.Errorf("invalid certificate: %q not in expected server.%s.nomad", state.PeerCertificates[0].DNSNames, p.cfg.TLS.region)
+		return nil, 0, fmt.Errorf("invalid certificate: %q not in expected server.%s.nomad", leaf.DNSNames, region)
 	}
 	_ = raw.SetDeadline(time.Time{})
-	peer.Verified, peer.Role, peer.Region = true, role, p.cfg.TLS.region
+	peer.Verified, peer.Role, peer.Region = true, role, region
 	return &Conn{Conn: conn, Peer: peer}, kind, nil
 }
 

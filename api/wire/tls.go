@@ -118,39 +118,61 @@ func (t *TLS) server() *tls.Config {
 	}}
 }
 
-// client is the configuration of a connection to a server of our region.
-func (t *TLS) client(kind Kind) *tls.Config {
+// client is the configuration of a connection to a server of a region, "" for
+// our own.
+func (t *TLS) client(kind Kind, region string) *tls.Config {
 	m := t.now.Load()
+	if region == "" {
+		region = t.region
+	}
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, NextProtos: []string{kinds[kind]}, Certificates: []tls.Certificate{*m.cert}, RootCAs: m.pool,
-		ServerName: RoleServer + "." + t.region + ".nomad",
+		ServerName: RoleServer + "." + region + ".nomad",
 		// The name is checked by role and region, whatever the domain is.
 		InsecureSkipVerify:     true,
 		SessionTicketsDisabled: true,
 		VerifyConnection: func(cs tls.ConnectionState) error {
-			role, err := verify(cs, m.pool, t.region, x509.ExtKeyUsageServerAuth)
+			leaf, err := chain(cs, m.pool, x509.ExtKeyUsageServerAuth)
+			if err != nil {
+				return err
+			}
+			if region == AnyRegion && serverRegion(leaf) != "" {
+				return nil
+			}
+			role, err := roleOf(leaf, region)
 			if err == nil && role != RoleServer {
-				err = fmt.Errorf("invalid certificate: %q not in expected server.%s.nomad", cs.PeerCertificates[0].DNSNames, t.region)
+				err = fmt.Errorf("invalid certificate: %q not in expected server.%s.nomad", leaf.DNSNames, region)
 			}
 			return err
 		},
 	}
 }
 
-// verify checks a peer's chain, usage and names.
-func verify(cs tls.ConnectionState, pool *x509.CertPool, region string, usage x509.ExtKeyUsage) (role string, err error) {
+// chain checks a peer's chain and usage and returns its certificate.
+func chain(cs tls.ConnectionState, pool *x509.CertPool, usage x509.ExtKeyUsage) (*x509.Certificate, error) {
 	if len(cs.PeerCertificates) == 0 {
-		return "", errors.New("the other end shows no certificate")
+		return nil, errors.New("the other end shows no certificate")
 	}
 	between := x509.NewCertPool()
 	for _, c := range cs.PeerCertificates[1:] {
 		between.AddCert(c)
 	}
 	leaf := cs.PeerCertificates[0]
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{usage}}); err != nil {
-		return "", err
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{usage}})
+	return leaf, err
+}
+
+// serverRegion is the region whose server a certificate names first, "" for
+// none.
+func serverRegion(cert *x509.Certificate) string {
+	for _, name := range cert.DNSNames {
+		if r, rest, _ := strings.Cut(name, "."); r == RoleServer {
+			if where, domain, _ := cutLast(rest); domain != "" {
+				return where
+			}
+		}
 	}
-	return roleOf(leaf, region)
+	return ""
 }
 
 // HTTPS is the configuration of the public port: verifyClient asks for a

@@ -50,6 +50,8 @@ func kindOf(proto string) Kind {
 const (
 	RoleServer = "server"
 	RoleClient = "client"
+	// RoleForeign is a server of another region: it passes on requests of users.
+	RoleForeign = "foreign"
 )
 
 // Peer is who is at the other end of a connection.
@@ -112,7 +114,13 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interv
 type Dialer struct {
 	// TLS is what certificates to show and to believe; nil is none.
 	TLS *TLS
+	// Region is whose servers are dialed, "" for those of our own, AnyRegion for
+	// those of any.
+	Region string
 }
+
+// AnyRegion is a Dialer.Region.
+const AnyRegion = "*"
 
 // Dial connects to a server's port. The error names the address.
 func (d *Dialer) Dial(ctx context.Context, addr string, kind Kind) (*Conn, error) {
@@ -131,7 +139,7 @@ func (d *Dialer) Dial(ctx context.Context, addr string, kind Kind) (*Conn, error
 		_ = raw.SetWriteDeadline(time.Time{})
 		return &Conn{Conn: raw, Peer: Peer{Addr: raw.RemoteAddr(), Reverse: kind == Node}}, nil
 	}
-	conn := tls.Client(raw, d.TLS.client(kind))
+	conn := tls.Client(raw, d.TLS.client(kind, d.Region))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		raw.Close()
 		return nil, &DialError{Addr: addr, Err: fmt.Errorf("TLS: %w", err)}

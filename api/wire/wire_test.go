@@ -181,7 +181,7 @@ func TestPeers_N08_N14(t *testing.T) {
 		{"server", ca.tls("global", "server.global.nomad", nil), true, true, "server"},
 		{"client", ca.tls("global", "client.global.nomad", nil), true, false, "client"},
 		{"command line", ca.tls("global", "cli.global.nomad", nil), false, false, ""},
-		{"server of another region", ca.tls("global", "server.eu.nomad", nil), false, false, ""},
+		{"server of another region", ca.tls("global", "server.eu.nomad", nil), true, false, "foreign"},
 		{"client of another region", ca.tls("global", "client.eu.nomad", nil), false, false, ""},
 		{"common name alone", ca.tls("global", "server.global.nomad", func(c *x509.Certificate) { c.DNSNames = nil }), false, false, ""},
 		{"expired", ca.tls("global", "server.global.nomad", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }), false, false, ""},
@@ -216,6 +216,26 @@ func TestServersAreChecked(t *testing.T) {
 		_, err := (&Dialer{TLS: ca.tls("global", "server.global.nomad", nil)}).Dial(context.Background(), addr, Raft)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("a port of %s: %v", tt.name, err)
+		}
+	}
+}
+
+// TestRegions: a server of another region is reached when it is asked for by
+// its region, or by any, and is told apart from our own.
+func TestRegions(t *testing.T) {
+	ca := newAuthority(t)
+	for _, tt := range []struct {
+		port, region string
+		ok           bool
+	}{
+		{"server.eu.nomad", "eu", true}, {"server.eu.nomad", AnyRegion, true}, {"server.global.nomad", AnyRegion, true}, {"server.eu.nomad", "", false},
+		{"server.us.nomad", "eu", false}, {"client.eu.nomad", "eu", false}, {"client.eu.nomad", AnyRegion, false},
+	} {
+		region := strings.Split(tt.port, ".")[1]
+		addr := listen(t, PortConfig{TLS: ca.tls(region, tt.port, nil)})
+		got, err := ask(&Dialer{TLS: ca.tls("global", "server.global.nomad", nil), Region: tt.region}, addr)
+		if (err == nil) != tt.ok || tt.ok && region != "global" && got != "role "+RoleForeign {
+			t.Errorf("%s, asked for as %q: %q, %v", tt.port, tt.region, got, err)
 		}
 	}
 }

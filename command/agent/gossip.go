@@ -12,8 +12,8 @@ import (
 
 var errNoGossip = structs.Errorf(structs.Unsupported, "this agent does not gossip: it is a dev agent, or client.gossip is off")
 
-// join contacts other agents.
-func (a *Agent) join(_ context.Context, r *api.Request) (*api.Response, error) {
+// join contacts other agents: members of this region, or servers of another.
+func (a *Agent) join(ctx context.Context, r *api.Request) (*api.Response, error) {
 	addrs := r.Values["address"]
 	switch {
 	case a.server == nil:
@@ -25,8 +25,13 @@ func (a *Agent) join(_ context.Context, r *api.Request) (*api.Response, error) {
 	}
 	out := &api.JoinResponse{}
 	n, err := a.net.gossip.Join(addrs)
+	for _, addr := range addrs {
+		if region, jerr := a.server.JoinRegion(ctx, addr); jerr == nil && region != a.config().Region {
+			n++
+		}
+	}
 	out.NumJoined = n
-	if err != nil {
+	if err != nil && n == 0 {
 		out.Error = err.Error()
 	}
 	return &api.Response{Body: out}, nil

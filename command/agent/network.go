@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -36,6 +37,8 @@ type agentNetwork struct {
 	own string // the server port of this agent, "" for none
 	// static are the servers that the configuration of the client names.
 	static []string
+	// join are the addresses of the server's server_join.
+	join []string
 }
 
 // clustered reports whether the agent can have others beside it.
@@ -43,7 +46,7 @@ func (a *Agent) clustered() bool { return !a.cfg.DevMode }
 
 // newNetwork prepares the server port and the way to other servers.
 func (a *Agent) newNetwork() (*network, error) {
-	n := &network{cfg: agentNetwork{log: a.log, static: append(rpcAddrs(a.cfg.Client.Join.RetryJoin), a.cfg.Client.Servers...)}, dialer: &wire.Dialer{}, found: &members{}}
+	n := &network{cfg: agentNetwork{log: a.log, static: append(rpcAddrs(a.cfg.Client.Join.RetryJoin), a.cfg.Client.Servers...), join: append(slices.Clone(a.cfg.Server.Join.StartJoin), a.cfg.Server.Join.RetryJoin...)}, dialer: &wire.Dialer{}, found: &members{}}
 	if !a.clustered() {
 		return n, nil
 	}
@@ -70,7 +73,7 @@ func (a *Agent) newNetwork() (*network, error) {
 
 // forServer gives a server its peers.
 func (n *network) forServer(conf *nomadlite.Config) {
-	conf.Port, conf.Dialer, conf.Version = n.port, n.dialer, version.Nomadlite
+	conf.Port, conf.Dialer, conf.Version, conf.Join = n.port, n.dialer, version.Nomadlite, n.cfg.join
 	if n.port != nil {
 		conf.Members = n.found
 	}
