@@ -43,6 +43,8 @@ type Algorithm struct {
 	Additive bool
 	// PackBatch leaves job anti-affinity out for batch jobs.
 	PackBatch bool
+	// sparing takes the price of rare nodes from Score.
+	sparing bool
 	// columnar is set when alignAsk scores hot rows as Score scores views.
 	columnar bool
 }
@@ -75,7 +77,7 @@ var registry = struct {
 
 func init() {
 	for _, a := range []Algorithm{
-		{Name: structs.SchedulerAlgorithmBinpack, Score: alignmentScore, Additive: true, PackBatch: true, columnar: true},
+		{Name: structs.SchedulerAlgorithmBinpack, Score: alignmentScore, Additive: true, PackBatch: true, sparing: true, columnar: true},
 		{Name: structs.SchedulerAlgorithmBinpackExp, Score: func(ask *Ask, n *NodeView) float64 { return binpackScore(ask.Amount, n) }},
 		{Name: structs.SchedulerAlgorithmSpread, Score: func(ask *Ask, n *NodeView) float64 { return spreadAlgorithmScore(ask.Amount, n) }},
 	} {
@@ -167,11 +169,14 @@ func lookupAlgorithm(selection string) (selected, error) {
 	return s, nil
 }
 
-// Weights of alignmentScore, tuned with BenchmarkPacking on seeds 100 to 103
-// (docs/design/scheduler.md has the figures on others).
+// Weights of alignmentScore, tuned with BenchmarkPacking on seeds 200 to 208
+// and 310 to 326 (docs/design/scheduler.md has the figures on others).
 const (
 	alignmentWeight = 32
-	emptyNodePrice  = 4
+	emptyNodePrice  = 8
+	// rarityPrice is the price of a node whose kind hardly any node is of: what
+	// may run anywhere leaves such nodes to work that can run nowhere else.
+	rarityPrice = 12
 	// smallJob is the count up to which job anti-affinity counts in full where
 	// scores are sums; beyond it fades with the square of the count. The few
 	// allocations of a small job are spread for safety, the many of a large one
@@ -179,13 +184,13 @@ const (
 	smallJob = 4
 	// sumAntiAffinity is its weight there: the allocations of a small job
 	// rather open an empty node than share one, but do not go where they strand
-	// resources.
-	sumAntiAffinity = 0.22
+	// resources. Of four the second has two quarters of it against the price.
+	sumAntiAffinity = 18.0 / alignmentMax
 	// memoryPerMHz brings MHz and MiB to one scale: a machine of 64 GHz has
 	// about 256 GiB.
 	memoryPerMHz = 262144.0 / 64000
-	// alignmentMax is the cost of the worst node: perpendicular and empty.
-	alignmentMax = alignmentWeight + 2 + emptyNodePrice
+	// alignmentMax is the cost of the worst node: perpendicular, empty, rare.
+	alignmentMax = alignmentWeight + 2 + emptyNodePrice + rarityPrice
 )
 
 // alignmentScore prefers nodes whose free resources have the proportions of

@@ -48,7 +48,7 @@ type classState struct {
 	fits      bool
 	bucket    int32 // of its untouched nodes; only when columnar
 	exhausted int
-	affinity  float64 // what the class decides of its nodes' affinity
+	affinity  float64 // what the class decides of its nodes' score: affinity, rarity
 }
 
 // scratch holds arrays by node number that engines reuse.
@@ -205,7 +205,27 @@ func (e *engine) surveyClasses(eligible *eligibility) *structs.AllocMetric {
 	if available > 0 {
 		m.NodesAvailable[inDC] += available
 	}
+	if e.algorithm.sparing {
+		e.spare()
+	}
 	return m
+}
+
+// spare takes the price of rare nodes from the classes that fit: the smaller
+// the part of a class in all of them, the dearer it is.
+func (e *engine) spare() {
+	all := 0
+	for id := range e.classes {
+		if e.classes[id].fits {
+			all += len(e.cluster.classes.list[id].nodes)
+		}
+	}
+	for id := range e.classes {
+		if e.classes[id].fits {
+			others := all - len(e.cluster.classes.list[id].nodes)
+			e.classes[id].affinity -= rarityPrice / alignmentMax * float64(others) / float64(all)
+		}
+	}
 }
 
 func (e *engine) prepareClass(state *classState, class *nodeClass) {
@@ -358,8 +378,9 @@ func (e *engine) score(num uint32) (float64, uint8) {
 		score--
 		terms++
 	}
+	score += class.affinity
 	if len(e.terms.affinities) > 0 {
-		score += class.affinity + e.terms.ownAffinity(e.cluster.rows[num].Node)
+		score += e.terms.ownAffinity(e.cluster.rows[num].Node)
 		terms++
 	}
 	for i := range e.algorithm.scorers {

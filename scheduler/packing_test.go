@@ -14,7 +14,7 @@ import (
 
 // packingSeed is the first of the seeds of BenchmarkPacking. Nothing was tuned
 // on them.
-const packingSeed = 7000
+const packingSeed = 9000
 
 // BenchmarkPacking compares how many nodes three ways to choose need for the
 // same work, and how many they open when there is room: ours, a model of the
@@ -74,63 +74,96 @@ func comparePacking(b *testing.B, seeds int, big, churn bool) {
 	b.ReportMetric(most, "opened-most")
 }
 
-// trace is work that arrives, in order, and in part leaves again.
+// trace is work that arrives, in order, and in part leaves again, and the
+// fleet that it arrives at.
 type trace struct {
 	seed  uint64
+	fleet []fleetNode
 	jobs  []packJob
 	bound int // nodes, by volume
 	total float64
 }
 
-// packJob is count equal allocations. Before it arrives those of leave, by
-// index, are gone.
+// packJob is count equal allocations that need nodes of at least a level.
+// Before it arrives those of leave, by index, are gone.
 type packJob struct {
-	cpu, mem    int64
-	count       int
-	constrained bool
-	leave       []int
+	cpu, mem int64
+	count    int
+	level    int
+	leave    []int
 }
 
-// share is the part of a mean node that one allocation takes.
-func (j *packJob) share() float64 { return max(float64(j.cpu)/meanCPU, float64(j.mem)/meanMem) }
+// fleetNode is a machine of the fleet; a few have what constrained work needs.
+type fleetNode struct {
+	Amount
+	level int
+}
 
-// Five shapes of machines, with memory of 2 to 8 GiB a core; every third node
-// has what constrained work needs.
-var packShapes = [...]Amount{{16000, 65536, 0}, {32000, 65536, 0}, {32000, 262144, 0}, {64000, 262144, 0}, {96000, 393216, 0}}
+// share is the part of the commonest machine that one allocation takes.
+func (j *packJob) share() float64 { return max(float64(j.cpu)/64000, float64(j.mem)/262144) }
 
-const meanCPU, meanMem = 48000, 209715
+// levels is how many kinds of work and nodes there are.
+const levels = 4
 
-func packNode(i int) *structs.Node {
+// newFleet draws machines of five shapes, with 2 to 8 GiB of memory a core.
+// Half of them have level 0, a quarter 1, 15 % 2 and 10 % 3.
+func newFleet(seed uint64, nodes int) []fleetNode {
+	shapes := []Amount{{64000, 262144, 0}, {32000, 131072, 0}, {96000, 393216, 0}, {48000, 393216, 0}, {128000, 262144, 0}}
+	weights, kinds := []float64{0.40, 0.25, 0.15, 0.10, 0.10}, []float64{0.50, 0.25, 0.15, 0.10}
+	r := rand.New(rand.NewPCG(seed, 7))
+	fleet := make([]fleetNode, nodes)
+	for i := range fleet {
+		fleet[i] = fleetNode{shapes[draw(r, weights)], draw(r, kinds)}
+	}
+	return fleet
+}
+
+// draw is an index, each with its weight.
+func draw(r *rand.Rand, weights []float64) int {
+	x := r.Float64()
+	for i, w := range weights {
+		if x -= w; x < 0 {
+			return i
+		}
+	}
+	return len(weights) - 1
+}
+
+func (f *fleetNode) node(i int) *structs.Node {
 	n := testNode(fmt.Sprint("n", i))
-	shape := packShapes[i%len(packShapes)]
-	n.NodeResources.Cpu.CpuShares, n.NodeResources.Memory.MemoryMB, n.NodeResources.Disk.DiskMB = shape.CPU, shape.MemoryMB, 1<<40
-	n.Meta["special"] = strconv.FormatBool(i%3 == 0)
+	n.NodeResources.Cpu.CpuShares, n.NodeResources.Memory.MemoryMB, n.NodeResources.Disk.DiskMB = f.CPU, f.MemoryMB, 1<<40
+	n.Meta["level"] = strconv.Itoa(f.level)
 	n.Attributes = map[string]string{"kernel.name": "linux"}
 	n.ComputeClass()
 	return n
 }
 
-// newTrace draws work as performance.md 1 has it: sizes of jobs Pareto 0.8, cpu
-// lognormal around half a core, memory a core lognormal around 3 GiB, 15 %
-// constrained; with big, a tenth of the small jobs asks for a third to a whole
-// of a node; with churn, jobs leave when 6,000 allocations run.
+// newTrace draws work as performance.md 1 and 2.5 have it: sizes of jobs Pareto
+// 0.8, cpu lognormal around half a core (s 1.1), memory a core lognormal around
+// 3 GiB (s 0.9), 15 % constrained; with big, a tenth of the small jobs asks for
+// a third to a whole of a node; with churn, jobs leave when 10,000 allocations
+// run.
 func newTrace(seed uint64, big, churn bool) *trace {
 	r := rand.New(rand.NewPCG(seed, 1))
-	t := &trace{seed: seed}
-	live, running, allocs := []int{}, 0, 12000
+	t := &trace{seed: seed, fleet: newFleet(seed, 6000)}
+	live, running, allocs := []int{}, 0, 20000
 	if churn {
-		allocs = 24000
+		allocs = 30000
 	}
 	for n := 0; n < allocs; {
-		j := packJob{count: min(int(math.Pow(1-r.Float64(), -1/0.8)), 1000, allocs-n), constrained: r.Float64() < 0.15}
-		cores := math.Exp(r.NormFloat64()*1.1) * 0.5
-		j.cpu = int64(min(max(cores*1000, 20), 16000))
-		j.mem = int64(min(max(cores*3072*math.Exp(r.NormFloat64()*0.9), 32), 65536))
-		if big && j.count <= 10 && r.Float64() < 0.1 {
-			part := 1.0/3 + r.Float64()*2/3
-			j.cpu, j.mem = int64(16000*part), int64(65536*part)
+		j := packJob{count: min(int(math.Pow(1-r.Float64(), -1/0.8)), 2000, allocs-n)}
+		cpu := min(max(500*math.Exp(1.1*r.NormFloat64()), 50), 24000)
+		mem := min(max(cpu/1000*3072*math.Exp(0.9*r.NormFloat64()), 64), 100000)
+		if y := r.Float64(); y < 0.05 {
+			j.level = 2
+		} else if y < 0.15 {
+			j.level = 1
 		}
-		for churn && len(live) > 0 && running+j.count > 6000 {
+		if big && j.count < 8 && r.Float64() < 0.1 {
+			cpu, mem, j.level = 20000+r.Float64()*44000, 65536+r.Float64()*180000, 0
+		}
+		j.cpu, j.mem = int64(cpu), int64(mem)
+		for churn && len(live) > 0 && running+j.count > 10000 {
 			k := r.IntN(len(live))
 			j.leave = append(j.leave, live[k])
 			running -= t.jobs[live[k]].count
@@ -146,14 +179,14 @@ func newTrace(seed uint64, big, churn bool) *trace {
 	return t
 }
 
-// lowerBound is the number of nodes that hold the volume of what runs at once.
+// lowerBound is the number of nodes that hold the volume of what runs at once,
+// on every level.
 func (t *trace) lowerBound() int {
-	var now, high [2]Amount // of all work, of constrained work
+	var now, high, has [levels]Amount // of the work and nodes of a level and above
 	add := func(j *packJob, sign int64) {
-		a := Amount{CPU: sign * j.cpu * int64(j.count), MemoryMB: sign * j.mem * int64(j.count)}
-		now[0] = now[0].plus(a)
-		if j.constrained {
-			now[1] = now[1].plus(a)
+		for k := range j.level + 1 {
+			now[k] = now[k].plus(Amount{CPU: sign * j.cpu * int64(j.count), MemoryMB: sign * j.mem * int64(j.count)})
+			high[k] = Amount{CPU: max(high[k].CPU, now[k].CPU), MemoryMB: max(high[k].MemoryMB, now[k].MemoryMB)}
 		}
 	}
 	for i := range t.jobs {
@@ -161,21 +194,20 @@ func (t *trace) lowerBound() int {
 			add(&t.jobs[k], -1)
 		}
 		add(&t.jobs[i], 1)
-		for k := range high {
-			high[k] = Amount{CPU: max(high[k].CPU, now[k].CPU), MemoryMB: max(high[k].MemoryMB, now[k].MemoryMB)}
+	}
+	for n := range t.fleet {
+		for k := range t.fleet[n].level + 1 {
+			has[k] = has[k].plus(t.fleet[n].Amount)
+		}
+		enough := true
+		for k := range has {
+			enough = enough && has[k].CPU >= high[k].CPU && has[k].MemoryMB >= high[k].MemoryMB
+		}
+		if enough {
+			return n + 1
 		}
 	}
-	var has [2]Amount
-	for n := 0; ; n++ {
-		if has[0].CPU >= high[0].CPU && has[0].MemoryMB >= high[0].MemoryMB && has[1].CPU >= high[1].CPU && has[1].MemoryMB >= high[1].MemoryMB {
-			return n
-		}
-		shape := packShapes[n%len(packShapes)]
-		has[0] = has[0].plus(shape)
-		if n%3 == 0 {
-			has[1] = has[1].plus(shape)
-		}
-	}
+	panic("the fleet is too small for the work")
 }
 
 // needs is the least number of nodes on which the trace fits, over the bound.
@@ -202,7 +234,7 @@ func (t *trace) opens(way string) float64 {
 // play runs the trace on a number of nodes and returns the volume that was
 // placed and the most nodes that were in use at the end of a job's placement.
 func (t *trace) play(way string, nodes int) (placed float64, used int) {
-	p := newPacker(way, t.seed, nodes)
+	p := newPacker(way, t, nodes)
 	on := make([][]uint32, len(t.jobs))
 	for i := range t.jobs {
 		for _, k := range t.jobs[i].leave {
@@ -222,6 +254,7 @@ func (t *trace) play(way string, nodes int) (placed float64, used int) {
 type packer struct {
 	*benchWorld
 	way   string
+	fleet []fleetNode
 	rand  *rand.Rand
 	usage []NodeUsage
 	open  int
@@ -230,11 +263,11 @@ type packer struct {
 	same  []int // allocations of the job at hand, by node
 }
 
-func newPacker(way string, seed uint64, nodes int) *packer {
-	p := &packer{benchWorld: &benchWorld{newWorld(), map[string]uint32{}}, way: way, rand: rand.New(rand.NewPCG(seed, 2)),
+func newPacker(way string, t *trace, nodes int) *packer {
+	p := &packer{benchWorld: &benchWorld{newWorld(), map[string]uint32{}}, way: way, fleet: t.fleet, rand: rand.New(rand.NewPCG(t.seed, 2)),
 		usage: make([]NodeUsage, nodes), order: make([]int, nodes), same: make([]int, nodes)}
 	for i := range nodes {
-		n := packNode(i)
+		n := t.fleet[i].node(i)
 		p.nodes = append(p.nodes, n)
 		p.num[n.ID] = uint32(i)
 		p.cluster.Set(uint32(i), NodeRow{Node: n})
@@ -282,8 +315,8 @@ func (p *packer) placeOurs(j *packJob) []uint32 {
 	job := testJob("bench", structs.JobTypeService, j.count)
 	g := job.TaskGroups[0]
 	g.Tasks[0].Resources.CPU, g.Tasks[0].Resources.MemoryMB = structs.Ptr(int(j.cpu)), structs.Ptr(int(j.mem))
-	if j.constrained {
-		job.Constraints = []*structs.Constraint{{LTarget: "${meta.special}", Operand: "=", RTarget: "true"}}
+	if j.level > 0 {
+		job.Constraints = []*structs.Constraint{{LTarget: "${meta.level}", Operand: ">=", RTarget: strconv.Itoa(j.level)}}
 	}
 	p.jobs["bench"] = job
 	r, err := Process(p, p.cluster, p.eval("bench", structs.EvalTriggerJobRegister), Options{Now: epoch, Seed: p.rand.Uint64()})
@@ -312,7 +345,7 @@ func (p *packer) sample(j *packJob) (uint32, bool) {
 		num := uint32(p.order[p.at])
 		p.at = (p.at + 1) % len(p.order)
 		free := p.cluster.free[num]
-		if free.CPU < j.cpu || free.MemoryMB < j.mem || j.constrained && num%3 != 0 {
+		if free.CPU < j.cpu || free.MemoryMB < j.mem || p.fleet[num].level < j.level {
 			continue
 		}
 		view := NodeView{Total: p.cluster.total[num], Free: free}
