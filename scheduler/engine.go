@@ -223,7 +223,7 @@ func (e *engine) spare() {
 	for id := range e.classes {
 		if e.classes[id].fits {
 			others := all - len(e.cluster.classes.list[id].nodes)
-			e.classes[id].affinity -= rarityPrice / alignmentMax * float64(others) / float64(all)
+			e.classes[id].affinity -= rarityPrice * float64(others) / float64(all) / alignmentMax
 		}
 	}
 }
