@@ -40,6 +40,9 @@ func (p *pass) apply(d *decision) {
 	if p.plan.AllAtOnce && len(p.failed) > 0 {
 		p.withdraw(d)
 	}
+	if d.settle != nil {
+		d.settle()
+	}
 	p.preemptionEvals()
 }
 

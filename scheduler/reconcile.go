@@ -32,6 +32,7 @@ type decision struct {
 	deploymentID      string              // that placements belong to, "" for none
 	deploymentUpdates []*structs.DeploymentStatusUpdate
 	followUps         []*structs.Evaluation
+	settle            func() // brings a deployment's totals to what was placed; nil for none
 }
 
 // groupDecision is what one group needs.
@@ -44,6 +45,9 @@ type groupDecision struct {
 	// remain are the allocations that stay as they are or change in place.
 	remain []*structs.Allocation
 	counts structs.DesiredUpdates
+	// expected is how many allocations beside the asks a system job's deployment
+	// waits for.
+	expected int
 	// nowhere is set when no node at all may run a group of a system job.
 	nowhere bool
 }

@@ -233,15 +233,19 @@ func (r *groupReconciler) limit() int {
 	if !r.rolls() {
 		return len(r.all) + r.want
 	}
-	if r.roll.halted || r.awaitsPromotion() {
+	if r.roll.halted || r.roll.awaitsPromotion(r.group.Name) {
 		return 0
 	}
-	limit := structs.Val(r.group.Update.MaxParallel)
-	if r.roll.current == nil {
+	return r.roll.room(structs.Val(r.group.Update.MaxParallel), r.group.Name, r.all)
+}
+
+// room is how many of at most limit changes of a group may begin now.
+func (r *rollout) room(limit int, group string, allocs []*structs.Allocation) int {
+	if r.current == nil {
 		return limit
 	}
-	for _, a := range r.all {
-		if a.DeploymentID != r.roll.current.ID || a.ServerTerminal() {
+	for _, a := range allocs {
+		if a.DeploymentID != r.current.ID || a.TaskGroup != group || a.ServerTerminal() {
 			continue
 		}
 		switch s := a.DeploymentStatus; {
@@ -256,8 +260,8 @@ func (r *groupReconciler) limit() int {
 
 // awaitsPromotion reports whether canaries of the group must be promoted
 // before anything else of the new version is placed.
-func (r *groupReconciler) awaitsPromotion() bool {
-	s := r.roll.state(r.group.Name)
+func (r *rollout) awaitsPromotion(group string) bool {
+	s := r.state(group)
 	return s != nil && s.DesiredCanaries > 0 && !s.Promoted
 }
 
@@ -270,7 +274,7 @@ func (r *groupReconciler) place(destructive []*structs.Allocation) {
 	room := r.want - len(r.keep) - len(r.done) - len(r.waiting) - len(r.held)
 	room = r.placeReplacements(room, names)
 	r.replaceEach(r.failedCanaries, len(r.failedCanaries), names, r.endFailed)
-	if r.awaitsPromotion() {
+	if r.roll.awaitsPromotion(r.group.Name) {
 		r.placeCanaries(destructive, names)
 		r.out.counts.Ignore += uint64(len(destructive))
 		r.roll.pending = true

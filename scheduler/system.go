@@ -24,16 +24,18 @@ func (p *pass) reconcileSystem() *decision {
 			p.stopAll(gd, allocs)
 			continue
 		}
-		s := &systemReconciler{pass: p, out: gd, group: gd.group, filter: p.filterFor(gd.group), on: map[string][]*structs.Allocation{}}
+		s := &systemReconciler{pass: p, roll: roll, out: gd, group: gd.group, filter: p.filterFor(gd.group), on: map[string][]*structs.Allocation{}}
 		s.run(allocs)
 	}
 	roll.finish(d)
+	d.settle = func() { roll.settleTotals(d.groups) }
 	return d
 }
 
 // systemReconciler works out what one group of a system job needs.
 type systemReconciler struct {
 	*pass
+	roll   *rollout
 	out    *groupDecision
 	group  *structs.TaskGroup
 	filter *filter
@@ -54,38 +56,17 @@ func (s *systemReconciler) run(allocs []*structs.Allocation) {
 		seen[a.NodeID] = true
 		s.existing(a.NodeID)
 	}
-	budget := s.budget(allocs)
-	kept := s.out.asks[:0]
+	destructive := 0
 	for _, ask := range s.out.asks {
-		if ask.stopPrevious != nil && budget <= 0 {
-			s.out.counts.DestructiveUpdate--
-			s.out.counts.Ignore++
-			s.out.remain = append(s.out.remain, ask.previous)
-			continue
-		}
 		if ask.stopPrevious != nil {
-			budget--
+			destructive++
 		}
-		kept = append(kept, ask)
 	}
-	s.out.asks = kept
 	s.missing(seen)
 	s.out.nowhere = len(s.out.asks) == 0 && len(s.out.remain) == 0 && len(s.on) == 0
 	slices.SortStableFunc(s.out.asks, func(a, b placeAsk) int { return int(a.node) - int(b.node) })
-}
-
-// budget is how many destructive updates of a system job may happen now.
-func (s *systemReconciler) budget(allocs []*structs.Allocation) int {
-	if s.job.Type != structs.JobTypeSystem || s.group.Update == nil || structs.Val(s.group.Update.MaxParallel) <= 0 {
-		return len(allocs)
-	}
-	budget := structs.Val(s.group.Update.MaxParallel)
-	for _, a := range allocs {
-		if jobVersion(a) == s.job.Version && !a.Terminal() && a.ClientStatus == structs.AllocClientStatusPending {
-			budget--
-		}
-	}
-	return max(budget, 0)
+	s.begin(destructive)
+	s.pace()
 }
 
 // existing decides about the allocations of the group on one node. The newest
@@ -130,7 +111,7 @@ func (s *systemReconciler) decide(a *structs.Allocation, node *structs.Node) {
 		}
 	case a.ClientTerminal():
 		if node.Ready() && (s.job.Type == structs.JobTypeSystem || changed != changeNone) {
-			fresh.previous = a
+			fresh.previous, fresh.canary = a, isCanary(a, s.roll.current)
 			s.out.asks = append(s.out.asks, fresh)
 			s.out.counts.Place++
 		}
@@ -141,7 +122,7 @@ func (s *systemReconciler) decide(a *structs.Allocation, node *structs.Node) {
 		s.out.counts.InPlaceUpdate++
 		s.out.remain = append(s.out.remain, a)
 		s.out.inPlace = append(s.out.inPlace, structs.AllocInPlace{AllocID: a.ID, JobVersion: s.job.Version,
-			DeploymentID: a.DeploymentID, Description: descInPlace})
+			Description: descInPlace})
 	default:
 		fresh.previous = a
 		fresh.stopPrevious = &structs.AllocStop{AllocID: a.ID, DesiredStatus: structs.AllocDesiredStatusStop, DesiredDescription: descUpdating}
