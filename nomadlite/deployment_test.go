@@ -220,3 +220,36 @@ func TestFailByHand(t *testing.T) {
 	fails(t, "fail twice", err, "500 (can't fail terminal deployment)")
 	f.until("web", fit, "back", inStatus("successful", 2))
 }
+
+// TestSystemCanaries rolls a system job out: a part of the nodes first, the
+// rest when their health has promoted them; a bad version goes back by itself.
+func TestSystemCanaries(t *testing.T) {
+	s, _ := startServer(t, "")
+	f := newFleet(s)
+	update := &structs.UpdateStrategy{MaxParallel: structs.Ptr(1), Canary: structs.Ptr(50), AutoPromote: structs.Ptr(true),
+		AutoRevert: structs.Ptr(true), ProgressDeadline: structs.Ptr(time.Duration(0))}
+	agent := func(version string) *structs.Job {
+		job := rolling(version, 1, update)
+		job.ID, job.Name, job.Type = "agent", "agent", structs.JobTypeSystem
+		return job
+	}
+	s.register(agent("1"))
+	first := f.until("agent", fit, "first", inStatus("successful", 0))
+	if g := first.TaskGroups["g"]; g.DesiredTotal != 1 || g.DesiredCanaries != 0 {
+		t.Errorf("first: %+v", g)
+	}
+	s.register(agent("2"))
+	second := f.until("agent", fit, "second", inStatus("successful", 1))
+	if g := second.TaskGroups["g"]; g.DesiredCanaries != 1 || len(g.PlacedCanaries) != 1 || !g.Promoted || g.HealthyAllocs != 1 {
+		t.Errorf("second: %+v", g)
+	}
+	s.register(agent("3"))
+	sick := func(a *structs.Allocation) *bool {
+		return structs.Ptr(a.Job.TaskGroups[0].Tasks[0].Env["VERSION"] != "3")
+	}
+	f.until("agent", sick, "back", inStatus("successful", 3))
+	job, _, err := s.client.Jobs().Get(s.context(), "agent", nil)
+	if err != nil || job.TaskGroups[0].Tasks[0].Env["VERSION"] != "2" {
+		t.Errorf("went back to %+v, %v", job, err)
+	}
+}

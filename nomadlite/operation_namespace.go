@@ -5,7 +5,6 @@ import (
 	"path"
 	"regexp"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
@@ -91,9 +90,10 @@ func (s *Server) UpsertNodePool(ctx context.Context, p *structs.NodePool) (index
 	case len(p.Description) > maxDescription:
 		return 0, structs.Errorf(structs.Invalid, "invalid node pool %q: the description is longer than %d characters", p.Name, maxDescription)
 	}
-	if c := p.SchedulerConfiguration; c != nil && c.SchedulerAlgorithm != "" && !slices.Contains(scheduler.AlgorithmNames(), c.SchedulerAlgorithm) {
-		return 0, structs.Errorf(structs.Invalid, "invalid node pool %q: no scheduler algorithm %q; this build has %s",
-			p.Name, c.SchedulerAlgorithm, strings.Join(scheduler.AlgorithmNames(), ", "))
+	if c := p.SchedulerConfiguration; c != nil && c.SchedulerAlgorithm != "" {
+		if err := scheduler.CheckAlgorithm(c.SchedulerAlgorithm); err != nil {
+			return 0, structs.Errorf(structs.Invalid, "invalid node pool %q: %v", p.Name, err)
+		}
 	}
 	_, index, err = s.apply(ctx, fsm.NodePoolUpsert, &state.NodePoolUpsert{NodePools: []*structs.NodePool{p}})
 	return index, err

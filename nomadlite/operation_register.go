@@ -10,6 +10,7 @@ import (
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
 	"github.com/nomadlite/nomadlite/nomadlite/periodic"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
+	"github.com/nomadlite/nomadlite/scheduler"
 	"github.com/nomadlite/nomadlite/structs"
 )
 
@@ -41,8 +42,23 @@ func (s *Server) CheckJob(job *structs.Job) (warnings []string, err error) {
 	if err := fsm.CheckWhole(job); err != nil {
 		return nil, err
 	}
-	warnings, err = job.Validate(Checks(s.cfg.JobMaxPriority, s.cfg.JobMaxCount))
+	if warnings, err = job.Validate(Checks(s.cfg.JobMaxPriority, s.cfg.JobMaxCount)); err == nil {
+		err = checkSelection(job)
+	}
 	return append(warnings, hasty(job, time.Now())...), err
+}
+
+// checkSelection refuses a job that selects a scheduler algorithm which this
+// build does not have.
+func checkSelection(job *structs.Job) error {
+	selection := job.Meta[scheduler.MetaAlgorithm]
+	if selection == "" {
+		return nil
+	}
+	if err := scheduler.CheckAlgorithm(selection); err != nil {
+		return structs.Errorf(structs.Invalid, "cannot schedule job %q by meta %s = %q: %v", job.ID, scheduler.MetaAlgorithm, selection, err)
+	}
+	return nil
 }
 
 // hasty warns of a cron expression that fires more often than once a minute:

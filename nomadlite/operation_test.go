@@ -50,6 +50,11 @@ func TestRegisterRules(t *testing.T) {
 		t.Errorf("unknown namespace: %v", err)
 	}
 
+	unknown := testJob("a", "service")
+	unknown.Meta = map[string]string{"scheduler_algorithm": "magic"}
+	fails(t, "unknown algorithm", put(&api.JobRegisterRequest{Job: unknown}),
+		`400 (cannot schedule job "a" by meta scheduler_algorithm = "magic": no scheduler algorithm "magic": use one of binpack, binpack-exp, spread)`)
+
 	unbuilt := testJob("a", "service")
 	unbuilt.TaskGroups[0].Tasks[0].CSIPluginConfig = &structs.TaskCSIPluginConfig{ID: "x"}
 	if err := put(&api.JobRegisterRequest{Job: unbuilt}); err == nil || !strings.Contains(err.Error(), "csi_plugin is not supported by this build: remove it from the job") {

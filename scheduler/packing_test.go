@@ -79,6 +79,7 @@ func comparePacking(b *testing.B, seeds int, big, churn bool) {
 type trace struct {
 	seed  uint64
 	fleet []fleetNode
+	nodes []*structs.Node // of the fleet, as many as were used
 	jobs  []packJob
 	bound int // nodes, by volume
 	total float64
@@ -210,44 +211,60 @@ func (t *trace) lowerBound() int {
 	panic("the fleet is too small for the work")
 }
 
-// needs is the least number of nodes on which the trace fits, over the bound.
+// unplaced is the part of the volume that may stay unplaced.
+const unplaced = 0.002
+
+// needs is the least number of nodes on which the trace fits, over the bound,
+// to a third of a percent.
 func (t *trace) needs(way string) float64 {
-	low, high := t.bound, 3*t.bound
-	for low < high {
-		mid := (low + high) / 2
-		if placed, _ := t.play(way, mid); placed >= 0.998*t.total {
+	low, high := t.bound, t.bound*5/4
+	for !t.fits(way, high) {
+		low, high = high+1, high*5/4
+	}
+	for high-low > t.bound/300 {
+		if mid := (low + high) / 2; t.fits(way, mid) {
 			high = mid
 		} else {
 			low = mid + 1
 		}
 	}
-	return float64(low) / float64(t.bound)
+	return float64(high) / float64(t.bound)
+}
+
+func (t *trace) fits(way string, nodes int) bool {
+	missed, _ := t.play(way, nodes, unplaced*t.total)
+	return missed <= unplaced*t.total
 }
 
 // opens is how many of twice as many nodes as the bound are used at once, over
 // the bound.
 func (t *trace) opens(way string) float64 {
-	_, used := t.play(way, 2*t.bound)
+	_, used := t.play(way, 2*t.bound, t.total)
 	return float64(used) / float64(t.bound)
 }
 
-// play runs the trace on a number of nodes and returns the volume that was
+// play runs the trace on a number of nodes and returns the volume that was not
 // placed and the most nodes that were in use at the end of a job's placement.
-func (t *trace) play(way string, nodes int) (placed float64, used int) {
+// It stops when more than the patience was not placed.
+func (t *trace) play(way string, nodes int, patience float64) (missed float64, used int) {
 	p := newPacker(way, t, nodes)
 	on := make([][]uint32, len(t.jobs))
 	for i := range t.jobs {
-		for _, k := range t.jobs[i].leave {
+		j := &t.jobs[i]
+		for _, k := range j.leave {
 			for _, num := range on[k] {
 				p.change(num, Amount{CPU: t.jobs[k].cpu, MemoryMB: t.jobs[k].mem}, -1)
 			}
 			on[k] = nil
 		}
-		on[i] = p.place(&t.jobs[i])
-		placed += t.jobs[i].share() * float64(len(on[i]))
+		on[i] = p.place(j)
+		missed += j.share() * float64(j.count-len(on[i]))
+		if missed > patience {
+			break
+		}
 		used = max(used, p.open)
 	}
-	return placed, used
+	return missed, used
 }
 
 // packer is a cluster and a way to choose among its nodes.
@@ -267,7 +284,10 @@ func newPacker(way string, t *trace, nodes int) *packer {
 	p := &packer{benchWorld: &benchWorld{newWorld(), map[string]uint32{}}, way: way, fleet: t.fleet, rand: rand.New(rand.NewPCG(t.seed, 2)),
 		usage: make([]NodeUsage, nodes), order: make([]int, nodes), same: make([]int, nodes)}
 	for i := range nodes {
-		n := t.fleet[i].node(i)
+		if i == len(t.nodes) {
+			t.nodes = append(t.nodes, t.fleet[i].node(i))
+		}
+		n := t.nodes[i]
 		p.nodes = append(p.nodes, n)
 		p.num[n.ID] = uint32(i)
 		p.cluster.Set(uint32(i), NodeRow{Node: n})

@@ -134,8 +134,12 @@ func (c *planCheck) deployments() string {
 		if d.ID == "" {
 			return "the plan's deployment has no id"
 		}
-		if foreign(d) || foreign(deployments.get(c.t.root, d.ID)) {
+		stored := deployments.get(c.t.root, d.ID)
+		if foreign(d) || foreign(stored) {
 			return fmt.Sprintf("deployment %s is of another job", d.ID)
+		}
+		if stored != nil && stored.Status != d.Status {
+			return fmt.Sprintf("deployment %s is %s, not %s as when the plan was made", d.ID, stored.Status, d.Status)
 		}
 	}
 	for _, u := range c.p.DeploymentUpdates {

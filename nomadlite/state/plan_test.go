@@ -145,6 +145,13 @@ func TestPlanRefusals(t *testing.T) {
 			p.Groups[0].DeploymentID = "d"
 			return p
 		}, "deployment d is of another job"},
+		{"deployment that failed since", func(w *world, ids []string) *structs.Plan {
+			failed := &structs.Deployment{ID: "d", Namespace: "default", JobID: "web", Status: structs.DeploymentStatusFailed}
+			must(w, (*Txn).UpsertDeployment, &DeploymentUpsert{Deployment: failed})
+			p := w.plan("web", "e", at(1, 2))
+			p.Deployment = &structs.Deployment{ID: "d", Namespace: "default", JobID: "web", Status: structs.DeploymentStatusRunning}
+			return p
+		}, "deployment d is failed, not running"},
 		{"end of another job's deployment", func(w *world, ids []string) *structs.Plan {
 			w.register(testJob("other", 1), nil)
 			must(w, (*Txn).UpsertDeployment, &DeploymentUpsert{Deployment: &structs.Deployment{ID: "d", Namespace: "default", JobID: "web", Status: structs.DeploymentStatusRunning}})
