@@ -210,7 +210,9 @@ func (c *Client) Run(ctx context.Context) error {
 		return err
 	}
 	c.host = host
+	begin := make(chan struct{})
 	c.drivers = driver.New(driver.Config{
+		Begin: begin,
 		Device: c.serveDevices,
 		Specs:  c.cfg.Drivers, Keeper: host, Logger: c.log.Named("driver_mgr"), Changed: c.driverChanged,
 		Agent: base.AgentConfig{MinPort: 14000, MaxPort: 14512}, NodeID: c.Node().ID, Event: c.taskEvent,
@@ -226,17 +228,8 @@ func (c *Client) Run(ctx context.Context) error {
 	if err := c.restore(below); err != nil {
 		return err
 	}
-	c.awaitDrivers(ctx)
-	plugins, complete := c.network.KnownPlugins()
-	if !complete && len(c.all()) > 0 {
-		// What runs here must not find the node poorer than it was.
-		plugins, complete = c.network.Plugins(ctx), true
-	}
-	c.networkPlugins(plugins)
 	group, loops := errgroup.WithContext(ctx)
-	if !complete {
-		group.Go(func() error { c.learnPlugins(loops); return nil })
-	}
+	c.learn(ctx, group, loops, begin)
 	group.Go(func() error { return c.reports.run(loops) })
 	group.Go(func() error { return c.offers.Run(loops) })
 	group.Go(func() error { return c.keepRegistered(loops) })
@@ -360,20 +353,40 @@ func (c *Client) networkPlugins(versions map[string]string) {
 	fingerprint.CNIPlugins(c.node, versions)
 }
 
-// learnPlugins asks the CNI plugins for their versions once the node is
-// registered: nothing runs here yet, and to ask takes longer than all the rest
-// of a first start.
-func (c *Client) learnPlugins(ctx context.Context) {
-	select {
-	case <-c.registered:
-	case <-ctx.Done():
+// learn waits for what the node must know before it registers. What takes
+// longer than all the rest of a first start, late drivers (begin) and the
+// versions of CNI plugins, follows the registration; but what runs here already
+// must not find the node poorer than it was.
+func (c *Client) learn(ctx context.Context, group *errgroup.Group, loops context.Context, begin chan<- struct{}) {
+	busy := len(c.all()) > 0
+	if busy {
+		close(begin)
+	}
+	c.awaitDrivers(ctx, busy)
+	plugins, complete := c.network.KnownPlugins()
+	if busy && !complete {
+		plugins, complete = c.network.Plugins(ctx), true
+	}
+	c.networkPlugins(plugins)
+	if busy {
 		return
 	}
-	c.networkPlugins(c.network.Plugins(ctx))
-	select {
-	case c.nodeChanged <- struct{}{}:
-	default:
-	}
+	group.Go(func() error {
+		select {
+		case <-c.registered:
+		case <-loops.Done():
+			return nil
+		}
+		close(begin)
+		if !complete {
+			c.networkPlugins(c.network.Plugins(loops))
+			select {
+			case c.nodeChanged <- struct{}{}:
+			default:
+			}
+		}
+		return nil
+	})
 }
 
 // taskEvent puts what a driver says about a task among the task's events.
@@ -397,10 +410,13 @@ func attributesOf(info *structs.DriverInfo) map[string]string {
 // that the node is not ready before it can do anything.
 const firstDrivers = 3 * time.Second
 
-func (c *Client) awaitDrivers(ctx context.Context) {
+func (c *Client) awaitDrivers(ctx context.Context, late bool) {
 	limit := time.NewTimer(firstDrivers)
 	defer limit.Stop()
-	for range c.cfg.Drivers {
+	for _, spec := range c.cfg.Drivers {
+		if spec.Late && !late {
+			continue
+		}
 		select {
 		case <-c.driverSeen:
 		case <-limit.C:

@@ -8,7 +8,9 @@ import (
 	"github.com/nomadlite/nomadlite/client/keeper"
 	"github.com/nomadlite/nomadlite/drivers/docker"
 	"github.com/nomadlite/nomadlite/drivers/exec"
+	"github.com/nomadlite/nomadlite/drivers/java"
 	"github.com/nomadlite/nomadlite/drivers/mock"
+	"github.com/nomadlite/nomadlite/drivers/qemu"
 	"github.com/nomadlite/nomadlite/drivers/rawexec"
 )
 
@@ -18,6 +20,8 @@ var builtinDrivers = map[string]func(){
 	mock.Name:    mock.Serve,
 	docker.Name:  docker.Serve,
 	exec.Name:    exec.Serve,
+	java.Name:    java.Serve,
+	qemu.Name:    qemu.Serve,
 }
 
 // hostProcess runs the process of a node that the arguments ask for: its

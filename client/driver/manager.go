@@ -44,6 +44,9 @@ type Spec struct {
 	External bool
 	Argv     []string // the process
 	Config   map[string]any
+	// Late says that few jobs need the driver: a node that runs nothing registers
+	// without waiting for it.
+	Late bool
 	// When reports whether the node has what the driver needs; nil: always.
 	// Without it no process is run for the driver.
 	When func() bool
@@ -57,6 +60,8 @@ type Config struct {
 	Agent  base.AgentConfig
 	// Changed is called with each new state of a driver.
 	Changed func(name string, info *structs.DriverInfo)
+	// Begin is closed when late plugins may start.
+	Begin <-chan struct{}
 	// Device follows a device plugin until ctx ends or the plugin fails.
 	Device func(ctx context.Context, name string, p *base.Process) error
 	// Event is called with what a driver says about a task; nil: nobody cares.
@@ -225,6 +230,13 @@ func (m *Manager) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, spec := range m.cfg.Specs {
 		group.Go(func() error {
+			if spec.Late {
+				select {
+				case <-m.cfg.Begin:
+				case <-ctx.Done():
+					return nil
+				}
+			}
 			m.keep(ctx, spec)
 			return nil
 		})

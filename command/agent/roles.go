@@ -20,6 +20,8 @@ import (
 	groupnet "github.com/nomadlite/nomadlite/client/network"
 	"github.com/nomadlite/nomadlite/client/simnode"
 	"github.com/nomadlite/nomadlite/command/agent/config"
+	"github.com/nomadlite/nomadlite/drivers/java"
+	"github.com/nomadlite/nomadlite/drivers/qemu"
 	"github.com/nomadlite/nomadlite/jobspec"
 	"github.com/nomadlite/nomadlite/nomadlite"
 	"github.com/nomadlite/nomadlite/structs"
@@ -181,10 +183,19 @@ func simulatedNodes(cfg *config.Config, c client.Config, log hclog.Logger) (*sim
 // it is disabled), docker where the engine's socket is, exec where the agent is
 // root, either where a plugin block asks for it; the mock driver runs where a
 // plugin block asks for it.
-var builtIn = map[string]bool{"raw_exec": true, "mock_driver": true, "docker": true, "exec": true}
+var builtIn = map[string]bool{"raw_exec": true, "mock_driver": true, "docker": true, "exec": true, "java": true, "qemu": true}
 
 // needs are what drivers need of the node where nobody configured them.
-var needs = map[string]func() bool{"docker": hasEngine, "exec": func() bool { return os.Geteuid() == 0 }}
+var needs = map[string]func() bool{
+	"docker": hasEngine, "exec": isRoot,
+	"java": func() bool { return isRoot() && java.Found() },
+	"qemu": qemu.Found,
+}
+
+// late are the drivers that few jobs need.
+var late = map[string]bool{"java": true, "qemu": true}
+
+func isRoot() bool { return os.Geteuid() == 0 }
 
 // hasEngine reports whether a Docker engine may be reached as its own tools
 // would.
@@ -226,7 +237,7 @@ func driverSpecs(cfg *config.Config, binary string, log hclog.Logger) ([]driver.
 		}
 		spec := driver.Spec{Name: name, External: !builtIn[name], Argv: argv, Config: p.Config}
 		if _, configured := cfg.Plugins[name]; !configured {
-			spec.When = needs[name]
+			spec.When, spec.Late = needs[name], late[name]
 		}
 		out = append(out, spec)
 	}

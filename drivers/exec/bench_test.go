@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/nomadlite/nomadlite/drivers/sandbox"
 	"github.com/nomadlite/nomadlite/plugins/base"
 	"github.com/nomadlite/nomadlite/plugins/driver"
 	"github.com/nomadlite/nomadlite/plugins/hclspec"
@@ -20,11 +21,15 @@ func BenchmarkStart(b *testing.B) {
 	if os.Geteuid() != 0 {
 		b.Skip("jails are made by root")
 	}
-	d := New(nil, hclog.NewNullLogger())
+	d := sandbox.New(kind, nil, hclog.NewNullLogger())
 	if err := d.SetConfig(b.Context(), &base.Config{}); err != nil {
 		b.Fatal(err)
 	}
-	schema, err := hclspec.Compile(taskSchema)
+	spec, err := d.TaskConfigSchema(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	schema, err := hclspec.Compile(spec)
 	if err != nil {
 		b.Fatal(err)
 	}

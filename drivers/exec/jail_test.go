@@ -12,24 +12,29 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/nomadlite/nomadlite/drivers/sandbox"
 	"github.com/nomadlite/nomadlite/plugins/base"
 	"github.com/nomadlite/nomadlite/plugins/driver"
 	"github.com/nomadlite/nomadlite/plugins/hclspec"
 )
 
 // newDriver makes a driver with the given plugin configuration.
-func newDriver(t *testing.T, config map[string]any) *Driver {
+func newDriver(t *testing.T, config map[string]any) *sandbox.Driver {
 	t.Helper()
 	needRoot(t)
-	d := New(nil, hclog.NewNullLogger())
-	if err := d.SetConfig(t.Context(), &base.Config{Msgpack: encode(t, pluginSchema, config)}); err != nil {
+	d := sandbox.New(kind, nil, hclog.NewNullLogger())
+	if err := d.SetConfig(t.Context(), &base.Config{Msgpack: encode(t, d.ConfigSchema, config)}); err != nil {
 		t.Fatal(err)
 	}
 	return d
 }
 
-func encode(t *testing.T, spec *hclspec.Spec, config map[string]any) []byte {
+func encode(t *testing.T, schemaOf func(context.Context) (*hclspec.Spec, error), config map[string]any) []byte {
 	t.Helper()
+	spec, err := schemaOf(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	schema, err := hclspec.Compile(spec)
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +48,7 @@ func encode(t *testing.T, spec *hclspec.Spec, config map[string]any) []byte {
 
 // run runs a shell script as a task and returns what it printed, and how it
 // ended. "command" and "args" may be replaced.
-func run(t *testing.T, d *Driver, user, script string, config map[string]any) (string, error) {
+func run(t *testing.T, d *sandbox.Driver, user, script string, config map[string]any) (string, error) {
 	t.Helper()
 	cfg, err := begin(t, d, user, script, config)
 	if err != nil {
@@ -63,7 +68,7 @@ func run(t *testing.T, d *Driver, user, script string, config map[string]any) (s
 	return string(raw), err
 }
 
-func begin(t *testing.T, d *Driver, user, script string, config map[string]any) (*driver.TaskConfig, error) {
+func begin(t *testing.T, d *sandbox.Driver, user, script string, config map[string]any) (*driver.TaskConfig, error) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "exectest-")
 	if err != nil {
@@ -84,7 +89,7 @@ func begin(t *testing.T, d *Driver, user, script string, config map[string]any) 
 		t.Fatal(err)
 	}
 	cfg := &driver.TaskConfig{
-		ID: fmt.Sprintf("test%d/t/%d", os.Getpid(), time.Now().UnixNano()), Name: "t", AllocDir: dir, User: user, MsgpackConfig: encode(t, taskSchema, all),
+		ID: fmt.Sprintf("test%d/t/%d", os.Getpid(), time.Now().UnixNano()), Name: "t", AllocDir: dir, User: user, MsgpackConfig: encode(t, d.TaskConfigSchema, all),
 		Env: map[string]string{"PATH": "/usr/bin:/bin"}, StdoutPath: out, StderrPath: out,
 	}
 	if _, _, err := d.StartTask(t.Context(), cfg); err != nil {

@@ -39,7 +39,8 @@ var floors = []floor{
 	// What fetches artifacts is a process of its own and knows nothing of ours.
 	{"client/artifact/fetch", 0.5, []string{}},
 	{"client/logs", 0.5, []string{"client/rootfs"}},
-	{"drivers", 1, []string{"plugins", "client/rootfs", "drivers/caps", "drivers/cgroup", "drivers/executor", "drivers/netns"}},
+	{"drivers", 1, []string{"plugins", "client/rootfs", "drivers/caps", "drivers/cgroup", "drivers/executor", "drivers/netns", "drivers/sandbox"}},
+	{"drivers/sandbox", 0.9, []string{"plugins", "drivers/caps", "drivers/cgroup", "drivers/executor"}},
 	{"drivers/executor", 0.8, []string{"plugins", "client/rootfs", "drivers/caps", "drivers/cgroup", "drivers/netns"}},
 	{"drivers/caps", 0, []string{}},
 	// Control groups of tasks: one reading of both versions for all drivers.

@@ -96,6 +96,12 @@ func runScripts(t *testing.T, dir string) {
 			env.Setenv("PATH", filepath.Dir(bin)+string(os.PathListSeparator)+os.Getenv("PATH"))
 			return nil
 		},
+		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"agent-start": agentStart,
 			"agent-kill":  withAgent(func(a *agenttest.Agent, _ []string) error { return a.Kill() }),
