@@ -212,7 +212,7 @@ func (c *Client) Run(ctx context.Context) error {
 	c.host = host
 	begin := make(chan struct{})
 	c.drivers = driver.New(driver.Config{
-		Begin: begin,
+		Begin:  begin,
 		Device: c.serveDevices,
 		Specs:  c.cfg.Drivers, Keeper: host, Logger: c.log.Named("driver_mgr"), Changed: c.driverChanged,
 		Agent: base.AgentConfig{MinPort: 14000, MaxPort: 14512}, NodeID: c.Node().ID, Event: c.taskEvent,
