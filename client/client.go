@@ -90,6 +90,8 @@ type run struct {
 	runner *alloc.Runner
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when the runner's loop has returned
+	// diskTold says that it was told to hold too much; it belongs to lookAtDisks.
+	diskTold bool
 }
 
 // over reports whether all tasks have ended.

@@ -51,6 +51,9 @@ type Config struct {
 	GCMaxAllocs                       int
 	GCParallel                        int
 	GCDiskThreshold, GCInodeThreshold float64
+	// GCMaxAge is how long a finished allocation is kept, LogRetention how long a
+	// log file that is not written to any more; 0 is no limit.
+	GCMaxAge, LogRetention time.Duration
 	// Measures says what the node tells of itself.
 	Measures Measures
 	// Ephemeral ends tasks, drivers and keeper with the agent and does not

@@ -24,6 +24,7 @@ func (c *Client) collect(ctx context.Context) error {
 		select {
 		case <-tick.C:
 			c.collectDue(ctx)
+			c.lookAtDisks(ctx)
 		case <-ctx.Done():
 			return nil
 		}
@@ -35,7 +36,8 @@ type room struct {
 	allocs, maxAllocs     int // of the node, finished or not
 	disk, maxDisk         float64
 	inodes, maxInodes     float64
-	finished, maxFinished int // maxFinished < 0 is no limit
+	finished, maxFinished int           // maxFinished < 0 is no limit
+	age, maxAge           time.Duration // since the oldest finished one ended
 }
 
 // short says why a finished allocation must go; "" when all may stay. Limits
@@ -46,6 +48,8 @@ func (r room) short() string {
 		return ""
 	case r.maxFinished >= 0 && r.finished > r.maxFinished:
 		return fmt.Sprintf("%d finished allocations are kept at most", r.maxFinished)
+	case r.maxAge > 0 && r.age > r.maxAge:
+		return fmt.Sprintf("it ended %v ago, gc_max_age is %v", r.age.Round(time.Second), r.maxAge)
 	case r.maxAllocs > 0 && r.allocs > r.maxAllocs:
 		return fmt.Sprintf("the node has %d allocations, gc_max_allocs is %d", r.allocs, r.maxAllocs)
 	case r.maxDisk > 0 && r.disk > r.maxDisk:
@@ -70,7 +74,7 @@ func (c *Client) measure(r *room) {
 // GCParallel after another, until the node has room.
 func (c *Client) collectDue(ctx context.Context) {
 	c.collectWhile(ctx, room{
-		maxAllocs: c.cfg.GCMaxAllocs, maxDisk: c.cfg.GCDiskThreshold, maxInodes: c.cfg.GCInodeThreshold, maxFinished: -1,
+		maxAllocs: c.cfg.GCMaxAllocs, maxDisk: c.cfg.GCDiskThreshold, maxInodes: c.cfg.GCInodeThreshold, maxFinished: -1, maxAge: c.cfg.GCMaxAge,
 	})
 }
 
@@ -83,6 +87,7 @@ func (c *Client) collectWhile(ctx context.Context, r room) {
 		var why string
 		// What the disk says changes only once something is gone.
 		for batch < min(max(c.cfg.GCParallel, 1), len(over)) {
+			r.age = time.Since(time.Unix(0, endOf(over[batch])))
 			reason := r.short()
 			if reason == "" {
 				break

@@ -213,6 +213,15 @@ func (r *Runner) signal(ctx context.Context, name, signal, reason string) error 
 	return nil
 }
 
+// Note records an event of every task.
+func (r *Runner) Note(e *structs.TaskEvent) {
+	r.post(func() {
+		for _, t := range r.tasks {
+			r.perform(t, t.m.Note(e, time.Now()), false)
+		}
+	})
+}
+
 func (r *Runner) note(name string, e *structs.TaskEvent) {
 	r.post(func() {
 		if t := r.find(name); t != nil {

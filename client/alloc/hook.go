@@ -111,13 +111,7 @@ type Alloc struct {
 }
 
 // Note records an event of every task.
-func (a *Alloc) Note(e *structs.TaskEvent) {
-	a.r.post(func() {
-		for _, t := range a.r.tasks {
-			a.r.perform(t, t.m.Note(e, time.Now()), false)
-		}
-	})
-}
+func (a *Alloc) Note(e *structs.TaskEvent) { a.r.Note(e) }
 
 // Network is the allocation's own network; nil for the host's, and before it
 // is made, and of an allocation without a runner.

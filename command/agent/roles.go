@@ -121,7 +121,7 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 	return client.Config{
 		Artifacts: artifacts, ArtifactCache: cache,
 		Servers: servers, Workloads: workloads, Logger: log, Node: node, StateDir: c.StateDir, AllocDir: c.AllocDir, Binary: binary, Drivers: drivers,
-		MaxKillTimeout: c.MaxKillTimeout, GCInterval: c.GCInterval, GCMaxAllocs: c.GCMaxAllocs, GCParallel: c.GCParallel, GCDiskThreshold: c.GCDiskThreshold, GCInodeThreshold: c.GCInodeThreshold,
+		MaxKillTimeout: c.MaxKillTimeout, GCInterval: c.GCInterval, GCMaxAllocs: c.GCMaxAllocs, GCMaxAge: c.GCMaxAge, LogRetention: c.LogRetention, GCParallel: c.GCParallel, GCDiskThreshold: c.GCDiskThreshold, GCInodeThreshold: c.GCInodeThreshold,
 		VolumesDir: c.HostVolumesDir, VolumePluginDir: c.HostVolumePluginDir,
 		Network: groupnet.Config{
 			Path: c.CNIPath, ConfDir: c.CNIConfigDir, Bridge: c.BridgeName, Subnet: c.BridgeSubnet, Subnet6: c.BridgeSubnet6, Hairpin: c.BridgeHairpin,

@@ -170,36 +170,39 @@ type Introduction struct {
 
 // Client configures the client role.
 type Client struct {
-	Enabled           bool              `hcl:"enabled"`
-	StateDir          string            `hcl:"state_dir"`
-	AllocDir          string            `hcl:"alloc_dir"`
-	Servers           []string          `hcl:"servers"`
-	Join              Join              `hcl:"server_join"`
-	Gossip            bool              `hcl:"gossip"`
-	Encrypt           string            `hcl:"encrypt"`
-	NodeClass         string            `hcl:"node_class"`
-	NodePool          string            `hcl:"node_pool"`
-	Meta              map[string]string `hcl:"meta"`
-	Options           map[string]string `hcl:"options"`
-	NetworkInterface  string            `hcl:"network_interface"`
-	NetworkSpeed      int               `hcl:"network_speed"`
-	CPUTotalCompute   int               `hcl:"cpu_total_compute"`
-	MemoryTotalMB     int               `hcl:"memory_total_mb"`
-	DiskTotalMB       int               `hcl:"disk_total_mb"`
-	DiskFreeMB        int               `hcl:"disk_free_mb"`
-	Reserved          Reserved          `hcl:"reserved"`
-	MinDynamicPort    int               `hcl:"min_dynamic_port"`
-	MaxDynamicPort    int               `hcl:"max_dynamic_port"`
-	MaxKillTimeout    time.Duration     `hcl:"max_kill_timeout"`
-	GCInterval        time.Duration     `hcl:"gc_interval"`
-	GCParallel        int               `hcl:"gc_parallel_destroys"`
-	GCDiskThreshold   float64           `hcl:"gc_disk_usage_threshold"`
-	GCInodeThreshold  float64           `hcl:"gc_inode_usage_threshold"`
-	GCMaxAllocs       int               `hcl:"gc_max_allocs"`
-	NodeMaxAllocs     int               `hcl:"node_max_allocs"`
-	DisableRemoteExec bool              `hcl:"disable_remote_exec"`
-	CgroupParent      string            `hcl:"cgroup_parent"`
-	DefaultIneligible bool              `hcl:"default_ineligible"`
+	Enabled          bool              `hcl:"enabled"`
+	StateDir         string            `hcl:"state_dir"`
+	AllocDir         string            `hcl:"alloc_dir"`
+	Servers          []string          `hcl:"servers"`
+	Join             Join              `hcl:"server_join"`
+	Gossip           bool              `hcl:"gossip"`
+	Encrypt          string            `hcl:"encrypt"`
+	NodeClass        string            `hcl:"node_class"`
+	NodePool         string            `hcl:"node_pool"`
+	Meta             map[string]string `hcl:"meta"`
+	Options          map[string]string `hcl:"options"`
+	NetworkInterface string            `hcl:"network_interface"`
+	NetworkSpeed     int               `hcl:"network_speed"`
+	CPUTotalCompute  int               `hcl:"cpu_total_compute"`
+	MemoryTotalMB    int               `hcl:"memory_total_mb"`
+	DiskTotalMB      int               `hcl:"disk_total_mb"`
+	DiskFreeMB       int               `hcl:"disk_free_mb"`
+	Reserved         Reserved          `hcl:"reserved"`
+	MinDynamicPort   int               `hcl:"min_dynamic_port"`
+	MaxDynamicPort   int               `hcl:"max_dynamic_port"`
+	MaxKillTimeout   time.Duration     `hcl:"max_kill_timeout"`
+	GCInterval       time.Duration     `hcl:"gc_interval"`
+	GCParallel       int               `hcl:"gc_parallel_destroys"`
+	GCDiskThreshold  float64           `hcl:"gc_disk_usage_threshold"`
+	GCInodeThreshold float64           `hcl:"gc_inode_usage_threshold"`
+	GCMaxAllocs      int               `hcl:"gc_max_allocs"`
+	// GCMaxAge and LogRetention are beyond the contract; 0 is no limit.
+	GCMaxAge          time.Duration `hcl:"gc_max_age"`
+	LogRetention      time.Duration `hcl:"log_retention"`
+	NodeMaxAllocs     int           `hcl:"node_max_allocs"`
+	DisableRemoteExec bool          `hcl:"disable_remote_exec"`
+	CgroupParent      string        `hcl:"cgroup_parent"`
+	DefaultIneligible bool          `hcl:"default_ineligible"`
 	// IntroToken comes from the flag or the environment alone.
 	IntroToken      string           `hcl:"-"`
 	DrainOnShutdown *DrainOnShutdown `hcl:"drain_on_shutdown"`
