@@ -47,16 +47,18 @@ const (
 )
 
 // WorkloadLookup asks for data in the namespace of an allocation, on behalf of
-// one of its tasks.
+// one of its tasks; without an allocation a node asks for itself, for a service
+// of Namespace.
 type WorkloadLookup struct {
-	NodeID   string
-	SecretID string
-	AllocID  string
-	Task     string
-	Kind     string
-	Name     string
-	Since    uint64
-	Wait     time.Duration
+	NodeID    string
+	SecretID  string
+	AllocID   string
+	Task      string
+	Kind      string
+	Name      string
+	Namespace string
+	Since     uint64
+	Wait      time.Duration
 }
 
 // WorkloadData answers a WorkloadLookup. What is not there is nil or empty.

@@ -19,6 +19,7 @@ import (
 	"github.com/nomadlite/nomadlite/client/alloc"
 	"github.com/nomadlite/nomadlite/client/artifact"
 	"github.com/nomadlite/nomadlite/client/device"
+	"github.com/nomadlite/nomadlite/client/dns"
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/fingerprint"
 	"github.com/nomadlite/nomadlite/client/identity"
@@ -240,6 +241,10 @@ func (c *Client) Run(ctx context.Context) error {
 	group.Go(func() error { return c.stopDisconnected(loops) })
 	group.Go(func() error { return c.tellMeasures(loops) })
 	group.Go(func() error { return c.keepVolumes(loops) })
+	if c.cfg.DNS.Address != "" {
+		server := dns.New(c.cfg.DNS, c.lookupService, c.log.Named("dns"))
+		group.Go(func() error { return server.Run(loops) })
+	}
 	if c.cfg.Connect != nil {
 		group.Go(func() error { return c.connect(loops) })
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/client/artifact"
+	"github.com/nomadlite/nomadlite/client/dns"
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/fingerprint"
 	"github.com/nomadlite/nomadlite/client/network"
@@ -41,6 +42,8 @@ type Config struct {
 	// filled in. ArtifactCache bounds what is kept of them, in bytes.
 	Artifacts     artifact.Config
 	ArtifactCache int64
+	// DNS answers for services.
+	DNS dns.Config
 	// Binary is our own: keeper and built-in drivers run from it.
 	Binary         string
 	Drivers        []driver.Spec

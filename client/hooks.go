@@ -9,6 +9,7 @@ import (
 	"github.com/nomadlite/nomadlite/client/service"
 	"github.com/nomadlite/nomadlite/client/template"
 	plugin "github.com/nomadlite/nomadlite/plugins/driver"
+	"github.com/nomadlite/nomadlite/structs"
 )
 
 // allocHooks are what takes part in the life of this node's allocations, in
@@ -35,6 +36,15 @@ func (c *Client) allocHooks(ctx context.Context) []alloc.Hook {
 func (c *Client) lookup(ctx context.Context, req api.WorkloadLookup) (*api.WorkloadData, error) {
 	req.NodeID, req.SecretID = c.identity()
 	return c.cfg.Workloads.Lookup(ctx, req)
+}
+
+// lookupService reads the instances of a service for the node's DNS.
+func (c *Client) lookupService(ctx context.Context, namespace, name string) ([]*structs.ServiceRegistration, error) {
+	data, err := c.lookup(ctx, api.WorkloadLookup{Kind: api.LookupService, Namespace: namespace, Name: name})
+	if err != nil {
+		return nil, err
+	}
+	return data.Services, nil
 }
 
 // signIdentities has the servers sign tokens for a task of this node.

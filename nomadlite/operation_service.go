@@ -59,11 +59,11 @@ func (s *Server) Lookup(ctx context.Context, req api.WorkloadLookup) (*api.Workl
 		return nil, err
 	}
 	snap := s.store.Snapshot()
-	a, err := s.workload(snap, req.NodeID, req.SecretID, req.AllocID)
+	ns, err := s.lookupNamespace(snap, req)
 	if err != nil {
 		return nil, err
 	}
-	v, err := lookupView(a.Namespace, req)
+	v, err := lookupView(ns, req)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,21 @@ func (s *Server) Lookup(ctx context.Context, req api.WorkloadLookup) (*api.Workl
 		}
 	}
 	out := &api.WorkloadData{Index: v.index(snap)}
-	return out, s.fill(out, snap, a.Namespace, req)
+	return out, s.fill(out, snap, ns, req)
+}
+
+// lookupNamespace is where a lookup may look: in the namespace of its
+// allocation; a node itself may look at the services of any.
+func (s *Server) lookupNamespace(snap *state.Snapshot, req api.WorkloadLookup) (string, error) {
+	if req.AllocID == "" && req.Kind == api.LookupService {
+		_, err := s.node(snap, req.NodeID, req.SecretID)
+		return req.Namespace, err
+	}
+	a, err := s.workload(snap, req.NodeID, req.SecretID, req.AllocID)
+	if err != nil {
+		return "", err
+	}
+	return a.Namespace, nil
 }
 
 // lookupView says what a lookup watches; its render is not used.

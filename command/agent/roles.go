@@ -15,6 +15,7 @@ import (
 	"github.com/nomadlite/nomadlite/client"
 	"github.com/nomadlite/nomadlite/client/artifact"
 	"github.com/nomadlite/nomadlite/client/artifact/fetch"
+	"github.com/nomadlite/nomadlite/client/dns"
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/fingerprint"
 	groupnet "github.com/nomadlite/nomadlite/client/network"
@@ -119,7 +120,7 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 		return client.Config{}, err
 	}
 	return client.Config{
-		Artifacts: artifacts, ArtifactCache: cache,
+		Artifacts: artifacts, ArtifactCache: cache, DNS: dns.Config{Address: c.DNS.Address, Domain: c.DNS.Domain, TTL: c.DNS.TTL},
 		Servers: servers, Workloads: workloads, Logger: log, Node: node, StateDir: c.StateDir, AllocDir: c.AllocDir, Binary: binary, Drivers: drivers,
 		MaxKillTimeout: c.MaxKillTimeout, GCInterval: c.GCInterval, GCMaxAllocs: c.GCMaxAllocs, GCMaxAge: c.GCMaxAge, LogRetention: c.LogRetention, GCParallel: c.GCParallel, GCDiskThreshold: c.GCDiskThreshold, GCInodeThreshold: c.GCInodeThreshold,
 		VolumesDir: c.HostVolumesDir, VolumePluginDir: c.HostVolumePluginDir,

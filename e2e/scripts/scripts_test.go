@@ -8,20 +8,25 @@
 //	eventually PATTERN cmd [args...]   run until the output matches
 //	first-line VAR FILE                put the first line of a file in a variable
 //	serve VAR DIR                      serve a folder by HTTP; VAR is its URL
+//	free-port VAR                      a port of this machine that nobody uses
+//	resolves SERVER NAME PATTERN       ask a DNS server until its SRV and A records match
 //	no-tasks                           no process of an allocation is left
 //	no-dirs                            no allocation directory is left
 //	no-cgroups                         no cgroup of an allocation is left
 package scripts
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -115,7 +120,13 @@ func runScripts(t *testing.T, dir string) {
 				line, _, _ := strings.Cut(ts.ReadFile(args[1]), "\n")
 				ts.Setenv(args[0], strings.TrimSpace(line))
 			},
-			"serve":      serve,
+			"serve": serve,
+			"free-port": func(ts *testscript.TestScript, _ bool, args []string) {
+				ports, err := agenttest.FreePorts(1)
+				ts.Check(err)
+				ts.Setenv(args[0], strconv.Itoa(ports[0]))
+			},
+			"resolves":   resolves,
 			"no-tasks":   withAgent(noTasks),
 			"no-dirs":    withAgent(noDirs),
 			"no-cgroups": withAgent(noCgroups),
@@ -197,6 +208,41 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 	srv := httptest.NewServer(http.FileServer(http.Dir(ts.MkAbs(args[1]))))
 	ts.Defer(srv.Close)
 	ts.Setenv(args[0], srv.URL)
+}
+
+// resolves asks a DNS server for a name until what it says matches: a line for
+// each SRV record and one for each address. Negated, the name must not exist.
+func resolves(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 && len(args) != 3 || neg != (len(args) == 2) {
+		ts.Fatalf("usage: resolves SERVER NAME PATTERN, or ! resolves SERVER NAME")
+	}
+	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, args[0])
+	}}
+	ts.Check(within(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), agenttest.Patience)
+		defer cancel()
+		var out strings.Builder
+		_, records, err := r.LookupSRV(ctx, "", "", args[1])
+		for _, s := range records {
+			fmt.Fprintf(&out, "SRV %s %d\n", s.Target, s.Port)
+		}
+		addrs, aerr := r.LookupHost(ctx, args[1])
+		for _, a := range addrs {
+			fmt.Fprintf(&out, "A %s\n", a)
+		}
+		var missing *net.DNSError
+		if neg {
+			if !errors.As(err, &missing) || !missing.IsNotFound {
+				return fmt.Errorf("%s is there, or not known to be missing: %v", args[1], err)
+			}
+			return nil
+		}
+		if ok, rerr := regexp.MatchString("(?m)"+args[2], out.String()); rerr != nil || !ok {
+			return fmt.Errorf("%s is %q, which does not match %q (%v)", args[1], out.String(), args[2], errors.Join(err, aerr, rerr))
+		}
+		return nil
+	}))
 }
 
 // within repeats a check until it holds.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -222,6 +223,7 @@ type Client struct {
 	HostVolumePluginDir string                 `hcl:"host_volume_plugin_dir"`
 
 	Artifact Artifact `hcl:"artifact"`
+	DNS      DNS      `hcl:"dns"`
 }
 
 // DrainOnShutdown is how a node is drained before its agent leaves.
@@ -229,6 +231,14 @@ type DrainOnShutdown struct {
 	Deadline         *time.Duration `hcl:"deadline"` // unset is an hour, 0 none
 	IgnoreSystemJobs bool           `hcl:"ignore_system_jobs"`
 	Force            bool           `hcl:"force"` // all work ends at once
+}
+
+// DNS has the client answer for healthy instances of services. It is beyond the
+// contract, and off without an address.
+type DNS struct {
+	Address string        `hcl:"address"` // host:port
+	Domain  string        `hcl:"domain"`
+	TTL     time.Duration `hcl:"ttl"`
 }
 
 // HostNetwork names addresses of the host that ports may ask for.
@@ -374,6 +384,7 @@ func Default() *Config {
 			GCMaxAllocs:      50,
 			CgroupParent:     "nomad.slice",
 			Artifact:         defaultArtifact(),
+			DNS:              DNS{Domain: "nomad", TTL: 2 * time.Second},
 		},
 		Telemetry: Telemetry{
 			FilterDefault:              true,
@@ -554,6 +565,11 @@ func (c *Config) Validate() error {
 	}
 	problems = append(problems, c.clusterProblems()...)
 	problems = append(problems, c.Client.Artifact.problems()...)
+	if a := c.Client.DNS.Address; a != "" {
+		if _, err := netip.ParseAddrPort(a); err != nil {
+			bad("client.dns.address must be an address and a port, as 127.0.0.1:8600: got %q", a)
+		}
+	}
 	if p := c.Server.DefaultServiceProvider; p != "" && p != "consul" && p != "nomad" {
 		bad("server.default_service_provider must be \"consul\" or \"nomad\": got %q", p)
 	}
