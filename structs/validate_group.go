@@ -12,6 +12,7 @@ func (g *TaskGroup) validate(p *problems, j *Job) {
 	if Val(g.Count) < 0 {
 		p.add("Task group count can't be negative, is %d", *g.Count)
 	}
+	validateText(p, "Task group name", g.Name)
 	p.refuse(reflect.ValueOf(g).Elem())
 	g.validatePlacement(p, j)
 	g.validatePolicies(p, j)

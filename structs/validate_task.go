@@ -58,16 +58,35 @@ func (t *Task) validate(p *problems, j *Job, g *TaskGroup) {
 	}
 }
 
+// maxName bounds the names of groups and tasks, in bytes: with an allocation's
+// id they are parts of file names, of which 255 bytes are possible.
+const maxName = 200
+
 func (t *Task) validateName(p *problems) {
 	switch {
 	case t.Name == "":
 		p.add("Missing task name")
 	case t.Name == "alloc":
 		p.add("Task name %q is reserved for the shared directory", t.Name)
+	case t.Name == "." || t.Name == "..":
+		p.add("Task name %q is no name of a directory: the task's is named like it", t.Name)
 	case strings.ContainsAny(t.Name, "/\\"):
 		p.add("Task name %q cannot include slashes", t.Name)
 	case strings.Contains(t.Name, "\000"):
 		p.add("Task name %q cannot include null characters", t.Name)
+	default:
+		validateText(p, "Task name", t.Name)
+	}
+}
+
+// validateText refuses names that are too long or that do not show what they
+// are: control characters and those that turn the direction of a text.
+func validateText(p *problems, what, name string) {
+	switch {
+	case len(name) > maxName:
+		p.add("%s %.32q… has %d bytes: at most %d are possible", what, name, len(name), maxName)
+	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		p.add("%s %q cannot include characters that do not print", what, name)
 	}
 }
 
