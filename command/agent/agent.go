@@ -130,8 +130,8 @@ func (a *Agent) build() error {
 		if err != nil {
 			return err
 		}
-		// Simulated nodes call a server in their own process without a socket.
-		if cfg.Client.SimulateNodes == 0 || a.server == nil {
+		// Simulated nodes call a lone server in their own process without a socket.
+		if cfg.Client.SimulateNodes == 0 || a.server == nil || cfg.Server.BootstrapExpect > 1 {
 			if err := a.net.forClient(&conf); err != nil {
 				return err
 			}

@@ -28,9 +28,10 @@ type agent struct {
 	exited  chan struct{}
 }
 
-// startSimulated runs a durable server with simulated nodes.
-func (b *bench) startSimulated(nodes int) (*agent, error) {
-	return b.launch(true, nodes, fmt.Sprintf("enable_debug = true\nclient {\n simulate_nodes = %d\n simulate_profile = \"start=0s,run=24h\"\n}\n", nodes))
+// startSimulated runs a durable server with simulated nodes, and more in its
+// server block.
+func (b *bench) startSimulated(nodes int, server string) (*agent, error) {
+	return b.launch(true, nodes, "enable_debug = true\n"+simulated(nodes)+"server {\n"+server+"}\n")
 }
 
 // start runs a dev agent (or one with a data directory) on ports of its own.
@@ -215,6 +216,9 @@ func statFields(pid int) []string {
 
 // cpuSeconds is the CPU time used by the agent and all that it started.
 func (a *agent) cpuSeconds() float64 {
+	if a.cmd == nil {
+		return 0 // of several servers
+	}
 	if raw, err := os.ReadFile(filepath.Join(a.cgroup, "cpuacct.usage")); a.cgroup != "" && err == nil {
 		n, _ := strconv.ParseFloat(strings.TrimSpace(string(raw)), 64)
 		return n / 1e9

@@ -1,19 +1,28 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/nomadlite/nomadlite/e2e/cluster"
 )
 
 // placeSize is how much the place set places.
 type placeSize struct {
 	nodes, jobs, count int
 	small, single      int // jobs of ten allocations, and of one
+	competing          int // nodes for which two schedulers compete
+	alone              bool
 	limit              time.Duration
 	profiles           string // folder for CPU profiles of the measures, "" for none
 }
@@ -24,6 +33,8 @@ func (p *placeSize) flags() {
 	flag.IntVar(&p.count, "count", 1_000, "allocations of each of them")
 	flag.IntVar(&p.small, "small", 20_000, "jobs of ten allocations of the place set")
 	flag.IntVar(&p.single, "single", 20_000, "jobs of one allocation of the place set")
+	flag.IntVar(&p.competing, "competing", 100, "nodes of the place set that two schedulers fill")
+	flag.BoolVar(&p.alone, "alone", false, "leave out the three servers of the place set")
 	flag.DurationVar(&p.limit, "limit", 10*time.Minute, "longest time for each measure of the place set")
 	flag.StringVar(&p.profiles, "profiles", "", "folder for a CPU profile of each measure of the place set")
 }
@@ -31,55 +42,192 @@ func (p *placeSize) flags() {
 // connections are how many requests are under way at once.
 const connections = 16
 
-// place measures how fast a durable server places jobs on simulated nodes in
-// its own process, from the first HTTP request until all runs.
+// place measures how fast durable servers place jobs on simulated nodes in
+// their own processes, from the first HTTP request until all runs.
 func place(b *bench) error {
 	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = connections
-	a, err := b.startSimulated(b.place.nodes)
+	for _, stage := range []func(*bench) error{placeOne, placeCompeting, placeThree} {
+		if err := stage(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// placeOne fills one server, looks at it meanwhile, and then saves, restores
+// and restarts it.
+func placeOne(b *bench) error {
+	a, err := b.startSimulated(b.place.nodes, "")
+	if err != nil {
+		return err
+	}
+	defer func() { a.stop() }()
+	_, idleRSS, _ := a.ownMemory()
+	b.line(fmt.Sprintf("place: RSS with %d nodes, idle", b.place.nodes), idleRSS, "MiB")
+	p := &b.place
+	if err := b.measure(a, "place allocs/s 1 server", "big", p.jobs, p.count, "allocs/s"); err != nil {
+		return err
+	}
+	if n := float64(p.jobs * p.count); n > 0 {
+		_, rss, _ := a.ownMemory()
+		b.line("place: RSS an allocation beyond idle", (rss-idleRSS)*(1<<20)/n, "bytes")
+		if err := b.keep(a); err != nil {
+			return err
+		}
+	}
+	if err := b.measure(a, "place allocs/s 1 server, jobs of 10", "small", p.small, 10, "allocs/s"); err != nil {
+		return err
+	}
+	return b.measure(a, "place single-allocation jobs/s 1 server", "single", p.single, 1, "jobs/s")
+}
+
+// placeCompeting lets two schedulers fill the same nodes to the brim.
+func placeCompeting(b *bench) error {
+	if b.place.competing == 0 {
+		return nil
+	}
+	a, err := b.startSimulated(b.place.competing, "num_schedulers = 2\n")
 	if err != nil {
 		return err
 	}
 	defer a.stop()
-	total, idleRSS, _ := a.ownMemory()
-	b.line(fmt.Sprintf("place: RSS with %d nodes, idle", b.place.nodes), idleRSS, "MiB")
-	_ = total
-	for _, c := range []struct {
-		name        string
-		jobs, count int
-		unit        string
-	}{
-		{"place allocs/s 1 server", b.place.jobs, b.place.count, "allocs/s"},
-		{"place allocs/s 1 server, jobs of 10", b.place.small, 10, "allocs/s"},
-		{"place single-allocation jobs/s 1 server", b.place.single, 1, "jobs/s"},
-	} {
-		if c.jobs == 0 {
-			continue
-		}
-		cpu := a.cpuSeconds()
-		profiled := a.profile(b.place.profiles, c.name)
-		took, err := a.fill(fmt.Sprintf("p%d", c.count), c.jobs, c.count, b.place.limit)
-		if err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
-		}
-		if err := profiled(); err != nil {
-			return err
-		}
-		n := float64(c.jobs * c.count)
-		b.line(c.name, n/took.Seconds(), c.unit)
-		b.line(c.name+": wall", took.Seconds(), "s")
-		b.line(c.name+": CPU an allocation", 1e6*(a.cpuSeconds()-cpu)/n, "us")
-		if c.count == b.place.count {
-			_, rss, _ := a.ownMemory()
-			b.line("place: RSS an allocation beyond idle", (rss-idleRSS)*(1<<20)/n, "bytes")
-		}
+	const each, count = 40, 20 // allocations of a node when it is full, and of a job
+	counts := a.count("nomad.nomad.worker.conflicts", "nomad.nomad.worker.collided", "nomad.nomad.plan.refused")
+	ctx, cancel := context.WithTimeout(context.Background(), b.place.limit)
+	defer cancel()
+	took, err := a.fillWith(ctx, "compete", b.place.competing*each/count, count, nodeMemory/each)
+	if err != nil {
+		return fmt.Errorf("two schedulers: %w", err)
 	}
+	b.line("place: two schedulers, full nodes: wall", took.Seconds(), "s")
+	for name, n := range counts() {
+		b.line("place: two schedulers: "+name, n, "times")
+	}
+	over, err := a.overCommitted()
+	if err != nil {
+		return err
+	}
+	b.line("place: two schedulers: over-committed nodes", float64(over), "nodes")
 	return nil
+}
+
+// placeThree does the first measure with three servers, which share the nodes.
+func placeThree(b *bench) error {
+	if b.place.jobs == 0 || b.place.alone {
+		return nil
+	}
+	bin, err := filepath.Abs(b.bin)
+	if err != nil {
+		return err
+	}
+	if err := os.Setenv("NOMADLITE_BIN", bin); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "nomadlite-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	nodes := b.place.nodes / 3
+	c, err := cluster.Start(dir, cluster.Options{Servers: 3, Extra: "enable_debug = true\nlog_level = \"WARN\"\n" + simulated(nodes)})
+	if c != nil {
+		defer c.Stop()
+	}
+	if err != nil {
+		return err
+	}
+	var leader *cluster.Member
+	if err := await(func() error {
+		if leader = c.Leader(c.Servers[0]); leader == nil {
+			return fmt.Errorf("no leader")
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	a := &agent{addr: leader.Addr, dir: dir, exited: make(chan struct{})}
+	if err := a.ready(3 * nodes); err != nil {
+		return err
+	}
+	return b.measure(a, "place allocs/s 3 servers", "three", b.place.jobs, b.place.count, "allocs/s")
+}
+
+// measure fills the servers with jobs, and looks at them meanwhile.
+func (b *bench) measure(a *agent, name, prefix string, jobs, count int, unit string) error {
+	if jobs == 0 {
+		return nil
+	}
+	term, err := a.term()
+	if err != nil {
+		return err
+	}
+	cpu, profiled, probed := a.cpuSeconds(), a.profile(b.place.profiles, name), a.probe(prefix)
+	took, err := a.fill(prefix, jobs, count, b.place.limit)
+	reads, registrations, probeErr := probed()
+	if err := errors.Join(err, probeErr, profiled()); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	now, err := a.term()
+	if err != nil {
+		return err
+	}
+	n := float64(jobs * count)
+	b.line(name, n/took.Seconds(), unit)
+	b.line(name+": wall", took.Seconds(), "s")
+	if a.cmd != nil {
+		b.line(name+": CPU an allocation", 1e6*(a.cpuSeconds()-cpu)/n, "us")
+	}
+	b.line(name+": read p99 meanwhile", quantile(reads, 0.99), "ms")
+	b.line(name+": register p99 meanwhile", quantile(registrations, 0.99), "ms")
+	b.line(name+": elections meanwhile", float64(now-term), "elections")
+	return nil
+}
+
+// keep saves the state, restores it and starts the server again.
+func (b *bench) keep(a *agent) error {
+	start := time.Now()
+	resp, err := http.Get(a.addr + "/v1/operator/snapshot")
+	if err != nil {
+		return err
+	}
+	archive, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil {
+		return err
+	}
+	b.line("place: snapshot saved", time.Since(start).Seconds(), "s")
+	b.line("place: snapshot", float64(len(archive))/(1<<20), "MiB")
+	start = time.Now()
+	req, err := http.NewRequest("PUT", a.addr+"/v1/operator/snapshot", bytes.NewReader(archive))
+	if err != nil {
+		return err
+	}
+	if resp, err = http.DefaultClient.Do(req); err != nil {
+		return err
+	}
+	text, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("cannot restore: %s: %s", resp.Status, text)
+	}
+	b.line("place: snapshot restored", time.Since(start).Seconds(), "s")
+	start = time.Now()
+	if err := a.again(); err != nil {
+		return err
+	}
+	b.line("place: server ended and started again", time.Since(start).Seconds(), "s")
+	return a.ready(b.place.nodes)
 }
 
 // fill registers jobs and waits until all of them run.
 func (a *agent) fill(prefix string, jobs, count int, limit time.Duration) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
+	return a.fillWith(ctx, prefix, jobs, count, 10)
+}
+
+// fillWith does it with so many MiB of memory for each task.
+func (a *agent) fillWith(ctx context.Context, prefix string, jobs, count, memory int) (time.Duration, error) {
 	start := time.Now()
 	var next atomic.Int64
 	errs := make(chan error, connections)
@@ -89,7 +237,7 @@ func (a *agent) fill(prefix string, jobs, count int, limit time.Duration) (time.
 			last := ""
 			for i := next.Add(1); i <= int64(jobs); i = next.Add(1) {
 				last = fmt.Sprintf("%s-%d", prefix, i)
-				if _, err := a.do(ctx, "PUT", "/v1/jobs", job(last, "service", count, "/bin/true"), nil); err != nil {
+				if _, err := a.do(ctx, "PUT", "/v1/jobs", sized(job(last, "service", count, "/bin/true"), memory), nil); err != nil {
 					errs <- err
 					return
 				}
