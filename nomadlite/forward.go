@@ -245,8 +245,12 @@ func (s *Server) bindInternal(mux *api.Mux) {
 	mux.Bind("node.heartbeat", api.Internal(func(ctx context.Context, in *api.NodeHeartbeat) (*api.NodeRegisterResponse, error) {
 		return s.Heartbeat(ctx, *in)
 	}))
-	mux.Bind("node.syncAllocs", api.Internal(func(ctx context.Context, in *api.NodeAllocsRequest) (*api.NodeAllocsResponse, error) {
-		return s.Allocs(ctx, *in)
+	mux.Bind("node.syncAllocs", api.Internal(func(ctx context.Context, in *api.NodeAllocsRequest) (*api.PackedAllocs, error) {
+		out, err := s.Allocs(ctx, *in)
+		if err != nil {
+			return nil, err
+		}
+		return out.Pack(), nil
 	}))
 	mux.Bind("node.updateAllocs", api.Internal(func(ctx context.Context, in *api.NodeAllocUpdateRequest) (*api.Empty, error) {
 		return &api.Empty{}, s.UpdateAllocs(ctx, *in)

@@ -244,7 +244,11 @@ func (p *Pool) learn(resp *api.NodeRegisterResponse, err error) (*api.NodeRegist
 
 // Allocs implements api.Servers.
 func (p *Pool) Allocs(ctx context.Context, req api.NodeAllocsRequest) (*api.NodeAllocsResponse, error) {
-	return call[api.NodeAllocsResponse](ctx, p, req.Wait+callTimeout, api.PathNodeAllocs, &req)
+	packed, err := call[api.PackedAllocs](ctx, p, req.Wait+callTimeout, api.PathNodeAllocs, &req)
+	if err != nil {
+		return nil, err
+	}
+	return packed.Unpack()
 }
 
 // UpdateAllocs implements api.Servers.
