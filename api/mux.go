@@ -303,6 +303,9 @@ func (m *Mux) answerHere(out *responder, r *Request) error {
 	if errors.Is(err, ErrNotHere) && m.cfg.Elsewhere != nil {
 		return err
 	}
+	if errors.Is(err, context.Canceled) && r.internal && r.repeatable() {
+		return ErrNotHere // this agent ends: another can still answer
+	}
 	var region *RegionError
 	if errors.As(err, &region) && m.cfg.Elsewhere != nil && r.moveTo(region.Region) {
 		return err

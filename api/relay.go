@@ -74,9 +74,8 @@ func (m *Mux) answer(out *responder, r *Request) {
 		if errors.As(err, &moved) {
 			continue // it is for another region: once
 		}
-		if r.Hop() != "" {
-			out.w.Header().Set(headerRetry, "1")
-			out.text(http.StatusMisdirectedRequest, err.Error())
+		if r.Hop() != "" || r.internal && r.HTTP.Context().Err() != nil {
+			out.notHere(err) // this agent is not the one, or ends
 			return
 		}
 		if deadline.IsZero() {
@@ -94,11 +93,20 @@ func (m *Mux) answer(out *responder, r *Request) {
 	}
 }
 
+// notHere tells another agent that a request had no effect here.
+func (o *responder) notHere(err error) {
+	o.w.Header().Set(headerRetry, "1")
+	o.text(http.StatusMisdirectedRequest, err.Error())
+}
+
 // answerOnce tries once; an error means that nothing was answered and that the
 // request may be tried again.
 func (m *Mux) answerOnce(out *responder, r *Request) error {
 	up, err := m.elsewhere(r)
 	switch {
+	case errors.Is(err, ErrNotHere) && r.internal: // another agent may know better
+		out.notHere(err)
+		return nil
 	case err != nil:
 		out.fail(err)
 		return nil

@@ -3,10 +3,13 @@ package nomadlite
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -261,5 +264,54 @@ func TestRaftFiles(t *testing.T) {
 	}
 	if _, err := OpenRaftFiles(t.TempDir()); err == nil {
 		t.Error("an empty folder was opened")
+	}
+}
+
+// TestHandOver: while leadership is handed over, and again and again, nothing
+// that is being written is left open: it is done here, or not at all and tried
+// elsewhere.
+func TestHandOver(t *testing.T) {
+	all := startServers(t, 3)
+	leader := leaderOf(t, all)
+	var writers sync.WaitGroup
+	stop := make(chan struct{})
+	open := make(chan uint64, 1000) // terms in which a write was left open
+	for i := range 4 {
+		writers.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				for _, s := range all {
+					term := s.raft.CurrentTerm()
+					if _, _, err := s.SetVariable(context.Background(), variable(fmt.Sprintf("app/%d/%d", i, n%10), "k", "v"), nil); errors.Is(err, errLost) {
+						open <- term
+					}
+				}
+			}
+		})
+	}
+	planned := map[uint64]bool{}
+	for range 4 {
+		leader = leaderOf(t, all)
+		term := leader.raft.CurrentTerm()
+		to := rest(all, leader)[0]
+		if _, err := leader.TransferLeadership(context.Background(), to.ID(), ""); err == nil {
+			planned[term] = true
+		}
+		eventually(t, "another term", func() bool { return leaderOf(t, all).raft.CurrentTerm() > term })
+	}
+	close(stop)
+	writers.Wait()
+	close(open)
+	for term := range open {
+		if planned[term] { // others ended for want of time
+			t.Errorf("a write of term %d was left open", term)
+		}
+	}
+	if len(planned) == 0 {
+		t.Error("leadership was never handed over")
 	}
 }

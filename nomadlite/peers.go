@@ -370,7 +370,10 @@ func (s *Server) TransferLeadership(ctx context.Context, id, addr string) (*api.
 		if p.Suffrage != raft.Voter {
 			return nil, structs.Errorf(structs.Invalid, "cannot transfer leadership to %s: it is not a voter", p.ID)
 		}
-		if err := s.raft.LeadershipTransferToServer(p.ID, p.Address).Error(); err != nil {
+		s.handing.Lock()
+		err := s.raft.LeadershipTransferToServer(p.ID, p.Address).Error()
+		s.handing.Unlock()
+		if err != nil {
 			return nil, structs.Errorf(structs.Unavailable, "cannot transfer leadership to %s: %w", p.ID, err)
 		}
 		return out, nil
@@ -384,7 +387,10 @@ func (s *Server) handOver() {
 	if s.raft.State() != raft.Leader || len(s.configuration().Servers) < 2 {
 		return
 	}
-	if err := s.raft.LeadershipTransfer().Error(); err != nil {
+	s.handing.Lock()
+	err := s.raft.LeadershipTransfer().Error()
+	s.handing.Unlock()
+	if err != nil {
 		s.log.Warn("cannot hand over leadership", "error", err)
 	}
 }

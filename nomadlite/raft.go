@@ -135,7 +135,7 @@ func (c *consensus) openTransport(cfg *Config, log hclog.Logger) {
 		return
 	}
 	c.network = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: raftStream{cfg.Port.RaftConns(), cfg.Dialer}, MaxPool: raftMaxConns, Timeout: raftTimeout, Logger: log.Named("transport"),
+		Stream: newRaftStream(cfg.Port.RaftConns(), cfg.Dialer), MaxPool: raftMaxConns, Timeout: raftTimeout, Logger: log.Named("transport"),
 	})
 	c.transport = namedTransport{c.network, raft.ServerAddress(cfg.RPCAddr)}
 }
@@ -153,10 +153,34 @@ func (t namedTransport) LocalAddr() raft.ServerAddress { return t.addr }
 type raftStream struct {
 	net.Listener
 	dialer *wire.Dialer
+	ended  chan struct{}
+	end    func()
+}
+
+func newRaftStream(l net.Listener, d *wire.Dialer) *raftStream {
+	s := &raftStream{Listener: l, dialer: d, ended: make(chan struct{})}
+	s.end = sync.OnceFunc(func() { close(s.ended) })
+	return s
+}
+
+// Accept implements raft.StreamLayer. The port ends before Raft does, which
+// takes that for an error worth telling many times.
+func (s *raftStream) Accept() (net.Conn, error) {
+	c, err := s.Listener.Accept()
+	if err != nil {
+		<-s.ended
+	}
+	return c, err
+}
+
+// Close implements raft.StreamLayer.
+func (s *raftStream) Close() error {
+	s.end()
+	return s.Listener.Close()
 }
 
 // Dial implements raft.StreamLayer.
-func (s raftStream) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+func (s *raftStream) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	return s.dialer.Dial(ctx, string(addr), wire.Raft)
@@ -358,6 +382,8 @@ func (s *Server) apply(ctx context.Context, t fsm.Type, payload any) (value any,
 // commit writes an entry without waiting for leadership to be established.
 func (s *Server) commit(data []byte) (value any, index uint64, err error) {
 	defer metrics.MeasureSince([]string{"raft", "commit"}, time.Now())
+	s.handing.RLock()
+	defer s.handing.RUnlock()
 	f := s.raft.Apply(data, enqueueTimeout)
 	if err := f.Error(); err != nil {
 		return nil, 0, raftError(err)

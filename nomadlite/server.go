@@ -46,6 +46,9 @@ type Server struct {
 	keys   *keyring.Ring
 	// dispatchMu makes dispatches with an idempotency token one after the other.
 	dispatchMu sync.Mutex
+	// handing is held for writing while leadership is handed over: entries that
+	// are under way are committed before, others after, elsewhere.
+	handing sync.RWMutex
 	// rootKeyMu makes one root key at a time.
 	rootKeyMu sync.Mutex
 
