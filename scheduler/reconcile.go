@@ -168,6 +168,7 @@ func (r *groupReconciler) run(allocs []*structs.Allocation) {
 	}
 	r.reconnect()
 	r.stopCanaries()
+	r.stopNamesakes()
 	r.keep, r.failed = r.rescheduleFailed(r.keep)
 	r.canaries, r.failedCanaries = r.rescheduleFailed(r.canaries)
 	r.stopExcess()

@@ -208,6 +208,41 @@ func (r *groupReconciler) stopCanaries() {
 	r.makeRoom()
 }
 
+// stopNamesakes stops what runs under a name that a newer allocation carries
+// too, as canaries do whose deployment was deleted.
+func (r *groupReconciler) stopNamesakes() {
+	if len(r.keep) < 2 {
+		return
+	}
+	newest := map[uint]*structs.Allocation{}
+	runs := func(a *structs.Allocation) bool {
+		return !a.ClientTerminal() && a.ClientStatus != structs.AllocClientStatusUnknown
+	}
+	for _, a := range r.keep {
+		if b := newest[a.Index()]; runs(a) && (b == nil || newer(a, b)) {
+			newest[a.Index()] = a
+		}
+	}
+	kept := r.keep[:0:0]
+	for _, a := range r.keep {
+		if runs(a) && newest[a.Index()] != a {
+			r.out.stop(a, descNotNeeded, "")
+			continue
+		}
+		kept = append(kept, a)
+	}
+	r.keep = kept
+}
+
+// newer reports whether a is of a later version of the job than b, or was made
+// later.
+func newer(a, b *structs.Allocation) bool {
+	if x, y := jobVersion(a), jobVersion(b); x != y {
+		return x > y
+	}
+	return a.CreateIndex > b.CreateIndex || a.CreateIndex == b.CreateIndex && a.ID > b.ID
+}
+
 // makeRoom stops the older allocations whose names promoted canaries carry.
 func (r *groupReconciler) makeRoom() {
 	promoted := map[uint]bool{}

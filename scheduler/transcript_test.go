@@ -140,6 +140,8 @@ func (tr *transcript) command(line string) string {
 		}
 	case "deployment":
 		tr.setDeployment(name, args)
+	case "collect": // the job's deployments
+		tr.deployments = slices.DeleteFunc(tr.deployments, func(d *structs.Deployment) bool { return d.JobID == name })
 	case "config":
 		tr.setConfig(append(words[1:2], args...))
 	case "pool":
