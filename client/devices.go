@@ -7,6 +7,7 @@ import (
 
 	"github.com/nomadlite/nomadlite/client/alloc"
 	"github.com/nomadlite/nomadlite/client/device"
+	"github.com/nomadlite/nomadlite/client/fingerprint"
 	"github.com/nomadlite/nomadlite/plugins/base"
 	deviceplugin "github.com/nomadlite/nomadlite/plugins/device"
 	plugin "github.com/nomadlite/nomadlite/plugins/driver"
@@ -26,6 +27,7 @@ func (c *Client) devicesChanged() {
 	c.mu.Lock()
 	c.node = c.node.Copy()
 	c.node.NodeResources.Devices = c.devices.Resources()
+	fingerprint.NearDevices(c.node)
 	c.mu.Unlock()
 	select {
 	case c.nodeChanged <- struct{}{}:

@@ -23,6 +23,7 @@ type coreAsk struct {
 	task  string
 	count int
 	numa  string // how near to each other: none, prefer, require
+	near  []int  // the devices, of specialAsk.devices, that shall be near too
 }
 
 // deviceAsk is one device request of one task.
@@ -42,13 +43,9 @@ func (s *specialAsk) add(t *structs.Task) {
 	if t.Resources == nil {
 		return
 	}
-	if n := structs.Val(t.Resources.Cores); n > 0 {
-		ask := coreAsk{task: t.Name, count: n}
-		if t.Resources.NUMA != nil {
-			ask.numa = t.Resources.NUMA.Affinity
-		}
-		s.cores = append(s.cores, ask)
-		s.count += n
+	cores := coreAsk{task: t.Name, count: structs.Val(t.Resources.Cores)}
+	if t.Resources.NUMA != nil {
+		cores.numa = t.Resources.NUMA.Affinity
 	}
 	for _, d := range t.Resources.Devices {
 		if d == nil {
@@ -63,7 +60,14 @@ func (s *specialAsk) add(t *structs.Task) {
 			ask.affinities = append(ask.affinities, c)
 			s.weight += abs(c.weight)
 		}
+		if t.Resources.NUMA != nil && slices.Contains(t.Resources.NUMA.Devices, d.Name) {
+			cores.near = append(cores.near, len(s.devices))
+		}
 		s.devices = append(s.devices, ask)
+	}
+	if cores.count > 0 {
+		s.cores = append(s.cores, cores)
+		s.count += cores.count
 	}
 }
 
@@ -218,22 +222,26 @@ func (e *engine) assignSpecial(num uint32) (special, string) {
 			return out, fmt.Sprintf("host volume: %s has a writer", want.Source)
 		}
 	}
+	done := make([]bool, len(ask.devices))
 	if ask.count > 0 {
-		if reason := out.takeCores(ask, e.cluster.rows[num].Node, used.cores); reason != "" {
+		if reason := out.takeCores(ask, e.cluster.rows[num].Node, &used, done); reason != "" {
 			return out, reason
 		}
 	}
 	for i := range ask.devices {
-		if !out.takeDevices(&ask.devices[i], r.Devices, &used) {
+		if !done[i] && !out.takeDevices(&ask.devices[i], r.Devices, &used, anywhere) {
 			return out, "devices: no free " + ask.devices[i].want.Name
 		}
 	}
 	return out, ""
 }
 
-// takeDevices picks the instances of one request from the matching group with
-// the best affinity.
-func (s *special) takeDevices(ask *deviceAsk, groups []*structs.NodeDeviceResource, used *usedThings) bool {
+// anywhere takes every instance of a device.
+func anywhere(*structs.NodeDevice) bool { return true }
+
+// takeDevices picks the instances of one request, those that may be taken, from
+// the matching group with the best affinity.
+func (s *special) takeDevices(ask *deviceAsk, groups []*structs.NodeDeviceResource, used *usedThings, may func(*structs.NodeDevice) bool) bool {
 	var best *structs.AllocatedDeviceResource
 	var bestScore float64
 	for _, g := range groups {
@@ -251,7 +259,7 @@ func (s *special) takeDevices(ask *deviceAsk, groups []*structs.NodeDeviceResour
 		}
 		var ids []string
 		for _, d := range g.Instances {
-			if d != nil && d.Healthy && len(ids) < ask.count && !slices.Contains(used.devices, deviceKey(g.Vendor, g.Type, g.Name, d.ID)) {
+			if d != nil && d.Healthy && len(ids) < ask.count && may(d) && !slices.Contains(used.devices, deviceKey(g.Vendor, g.Type, g.Name, d.ID)) {
 				ids = append(ids, d.ID)
 			}
 		}

@@ -15,13 +15,14 @@ const (
 	numaRequire = "require"
 )
 
-// takeCores picks the cores of every task on a node; the reason says what is
-// exhausted, "" when all were found. Tasks that require one NUMA node choose
-// first, each the fullest NUMA node that has enough.
-func (s *special) takeCores(ask *specialAsk, n *structs.Node, used []uint16) string {
+// takeCores picks the cores of every task on a node, and with them the devices
+// that shall be near; the reason says what is exhausted, "" when all were found.
+// Tasks that require one NUMA node choose first, each the fullest NUMA node that
+// has enough. Done marks the devices that were taken.
+func (s *special) takeCores(ask *specialAsk, n *structs.Node, used *usedThings, done []bool) string {
 	var free []uint16
 	for _, c := range n.NodeResources.Cpu.ReservableCpuCores {
-		if !slices.Contains(used, c) {
+		if !slices.Contains(used.cores, c) {
 			free = append(free, c)
 		}
 	}
@@ -37,10 +38,11 @@ func (s *special) takeCores(ask *specialAsk, n *structs.Node, used []uint16) str
 	for _, c := range asks {
 		got := free[:c.count:c.count]
 		if c.numa == numaRequire || c.numa == numaPrefer {
-			if near := nearCores(n, free, c.count); near != nil {
+			near, reason := s.takeNear(&c, ask, n, free, used, done)
+			if reason == "" {
 				got = near
 			} else if c.numa == numaRequire {
-				return "numa-cores"
+				return reason
 			}
 		}
 		s.cores[c.task] = slices.Clone(got)
@@ -59,27 +61,64 @@ func numaRank(c coreAsk) int {
 	return 2
 }
 
-// nearCores are count of the free cores that belong to one NUMA node, nil when
-// none has as many. Of several the one with the fewest free cores is taken, so
-// that whole ones stay for those who need them.
-func nearCores(n *structs.Node, free []uint16, count int) []uint16 {
-	var best []uint16
+// takeNear finds the NUMA node whose free cores, and devices of those that the
+// task wants near, are enough for a task, and takes the devices. Of several it
+// is the one with the fewest free cores, so that whole ones stay for those who
+// need them. The reason says what no NUMA node has enough of.
+func (s *special) takeNear(c *coreAsk, ask *specialAsk, n *structs.Node, free []uint16, used *usedThings, done []bool) (cores []uint16, reason string) {
+	type numaNode struct {
+		id   int
+		free []uint16
+	}
+	var nodes []numaNode
 	for id := range max(parseCount(n.Attributes["numa.node.count"]), 1) {
-		cores := idSet(n.Attributes[fmt.Sprintf("numa.node%d.cores", id)])
-		var near []uint16
-		for _, c := range free {
-			if slices.Contains(cores, c) {
-				near = append(near, c)
+		here := numaNode{id: id}
+		for _, core := range idSet(n.Attributes[fmt.Sprintf("numa.node%d.cores", id)]) {
+			if slices.Contains(free, core) && !slices.Contains(here.free, core) {
+				here.free = append(here.free, core)
 			}
 		}
-		if len(near) >= count && (best == nil || len(near) < len(best)) {
-			best = near
+		if len(here.free) >= c.count {
+			nodes = append(nodes, here)
 		}
 	}
-	if best == nil {
-		return nil
+	if len(nodes) == 0 {
+		return nil, "numa-cores"
 	}
-	return best[:count]
+	slices.SortStableFunc(nodes, func(a, b numaNode) int { return len(a.free) - len(b.free) })
+	for _, here := range nodes {
+		lacks := s.takeNearDevices(c, ask, n, here.id, used, done)
+		if lacks == "" {
+			slices.Sort(here.free)
+			return here.free[:c.count], ""
+		}
+		reason = fmt.Sprintf("devices: no free %s near enough free cores", lacks)
+	}
+	return nil, reason
+}
+
+// takeNearDevices takes the devices that a task wants near from one NUMA node:
+// all, or none and the name of one that it lacks.
+func (s *special) takeNearDevices(c *coreAsk, ask *specialAsk, n *structs.Node, id int, used *usedThings, done []bool) (lacks string) {
+	before, had, score := len(used.devices), len(s.devices[c.task]), s.score
+	buses := strings.Split(n.Attributes[structs.NUMADevicesAttribute(id)], ",")
+	near := func(d *structs.NodeDevice) bool {
+		return d.Locality != nil && slices.Contains(buses, d.Locality.PciBusID)
+	}
+	for _, i := range c.near {
+		if s.takeDevices(&ask.devices[i], n.NodeResources.Devices, used, near) {
+			continue
+		}
+		used.devices, s.score = used.devices[:before], score
+		if had < len(s.devices[c.task]) {
+			s.devices[c.task] = s.devices[c.task][:had]
+		}
+		return ask.devices[i].want.Name
+	}
+	for _, i := range c.near {
+		done[i] = true
+	}
+	return ""
 }
 
 // idSet reads a list such as "0-3,8"; parts that do not parse are left out.

@@ -263,6 +263,13 @@ func (tr *transcript) setNode(name string, args []string) {
 			for k, cores := range zones {
 				n.Attributes[fmt.Sprintf("numa.node%d.cores", k)] = cores
 			}
+		case key == "gpu_near": // the NUMA node of each GPU, of the gpu setting before it: 0,1,1
+			for k, id := range strings.Split(v, ",") {
+				bus := fmt.Sprint("bus", k)
+				n.NodeResources.Devices[0].Instances[k].Locality = &structs.NodeDeviceLocality{PciBusID: bus}
+				name := structs.NUMADevicesAttribute(tr.number(id))
+				n.Attributes[name] = strings.TrimPrefix(n.Attributes[name]+","+bus, ",")
+			}
 		case key == "gpu":
 			d := &structs.NodeDeviceResource{Vendor: "nvidia", Type: "gpu", Name: "a100"}
 			for k := range tr.number(v) {
@@ -340,7 +347,11 @@ func (tr *transcript) settings(j *structs.Job, g *structs.TaskGroup, args []stri
 		case "sticky":
 			g.EphemeralDisk = &structs.EphemeralDisk{Sticky: true}
 		case "numa":
-			task.Resources.NUMA = &structs.NUMAResource{Affinity: v}
+			affinity, device, _ := strings.Cut(v, ":")
+			task.Resources.NUMA = &structs.NUMAResource{Affinity: affinity}
+			if device != "" {
+				task.Resources.NUMA.Devices = []string{device}
+			}
 		case "gpu":
 			task.Resources.Devices = []*structs.RequestedDevice{{Name: "gpu", Count: structs.Ptr(uint64(tr.number(v)))}}
 		case "driver":

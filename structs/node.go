@@ -1,6 +1,9 @@
 package structs
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // Node statuses.
 const (
@@ -123,6 +126,10 @@ type NodeDevice struct {
 
 // NodeDeviceLocality places a device on its bus.
 type NodeDeviceLocality struct{ PciBusID string }
+
+// NUMADevicesAttribute is the attribute of a node that lists, with commas, the
+// buses of the devices near a NUMA node. It is unique to the node.
+func NUMADevicesAttribute(id int) string { return "unique.numa.node" + strconv.Itoa(id) + ".devices" }
 
 // Attribute is a typed value with an optional unit; exactly one value is set.
 type Attribute struct {
