@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -213,7 +214,8 @@ func (s *servers) await(t *testing.T, id string, ok func(*structs.AllocUpdate) b
 		select {
 		case <-changed:
 		case <-limit:
-			t.Fatalf("allocation %s was last reported as %+v", id, u)
+			text, _ := json.MarshalIndent(u, "", " ") // as much of it as there is
+			t.Fatalf("allocation %s was last reported as %s", id, text)
 		}
 	}
 }
