@@ -114,7 +114,6 @@ type node struct {
 	node   *structs.Node
 	random *rand.Rand
 	since  uint64
-	ttl    time.Duration
 	beat   time.Time // of the next heartbeat
 	work   map[string]*work
 }
@@ -188,7 +187,6 @@ func (n *node) live(ctx context.Context) error {
 			if err := n.cfg.Servers.UpdateAllocs(ctx, api.NodeAllocUpdateRequest{NodeID: n.node.ID, SecretID: n.node.SecretID, Updates: updates}); err != nil {
 				return err
 			}
-			n.alive(n.ttl)
 		}
 		if now = time.Now(); now.After(n.beat) {
 			resp, err := n.cfg.Servers.Heartbeat(ctx, api.NodeHeartbeat{NodeID: n.node.ID, SecretID: n.node.SecretID})
@@ -202,7 +200,7 @@ func (n *node) live(ctx context.Context) error {
 
 // alive sets the time of the next heartbeat.
 func (n *node) alive(ttl time.Duration) {
-	n.ttl = ttl
+
 	if ttl = ttl / 2; ttl > 0 {
 		n.beat = time.Now().Add(ttl - time.Duration(n.random.Int64N(int64(ttl)/4+1)))
 	}
@@ -316,7 +314,7 @@ func (n *node) step(now time.Time) []*structs.AllocUpdate {
 // report is what the servers are told of an allocation, without its tasks.
 func (w *work) report(status string, now time.Time) *structs.AllocUpdate {
 	u := &structs.AllocUpdate{AllocID: w.alloc.ID, Revision: uint64(now.UnixNano()), ClientStatus: status}
-	if w.alloc.DeploymentID != "" {
+	if w.alloc.DeploymentID != "" || w.alloc.Job != nil && w.alloc.Job.Type == structs.JobTypeService { // drains are paced by it too
 		u.DeploymentHealthy, u.DeploymentID, u.DeploymentTime = structs.Ptr(status != structs.AllocClientStatusFailed), w.alloc.DeploymentID, now.UnixNano()
 	}
 	return u
