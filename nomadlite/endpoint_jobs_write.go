@@ -207,7 +207,7 @@ func (e *endpoints) dispatchJob(ctx context.Context, r *api.Request) (*api.Respo
 		return nil, structs.Errorf(structs.Invalid, "Job ID does not match")
 	}
 	if n := len(req.Payload); n > api.MaxPayload {
-		return nil, structs.Errorf(structs.TooLarge, "payload is %d bytes: at most %d are allowed", n, api.MaxPayload)
+		return nil, structs.Errorf(structs.TooLarge, "Payload exceeds maximum size; %d > %d", n, api.MaxPayload)
 	}
 	return e.dispatch(ctx, r, req)
 }
