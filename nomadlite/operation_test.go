@@ -241,7 +241,7 @@ func TestDispatch(t *testing.T) {
 	_, err = dispatch("p", "x", map[string]string{"input": "a", "b": "c"})
 	fails(t, "unknown meta", err, "500 (Dispatch request included unpermitted metadata keys: [b])")
 	_, err = dispatch("p", strings.Repeat("x", api.MaxPayload+1), map[string]string{"input": "a"})
-	fails(t, "large", err, "413 (payload is 16385 bytes: at most 16384 are allowed)")
+	fails(t, "large", err, "413 (Payload exceeds maximum size; 16385 > 16384)")
 
 	out, err := dispatch("p", "x", map[string]string{"input": "a"})
 	if err != nil || !strings.HasPrefix(out.DispatchedJobID, "p/dispatch-") || out.EvalID == "" {

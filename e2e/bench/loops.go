@@ -161,7 +161,7 @@ func drainNodes(b *bench) error {
 			return err
 		}
 	}
-	probe := a.probe(ctx)
+	others := a.watchOther(ctx)
 	cpu, start := a.cpuSeconds(), time.Now()
 	for _, n := range list[:nodes] {
 		if _, err := a.do(ctx, "PUT", "/v1/node/"+n.ID+"/drain", map[string]any{"DrainSpec": map[string]any{"Deadline": int64(time.Hour)}}, nil); err != nil {
@@ -182,13 +182,13 @@ func drainNodes(b *bench) error {
 	name := fmt.Sprintf("loops drain of %d nodes with %d allocations", nodes, 100*nodes)
 	b.line(name+": time over pacing", float64(took)/float64(100/parallel*startWave), "x")
 	b.line(name+": CPU an allocation", 1e6*(a.cpuSeconds()-cpu)/float64(100*nodes), "us")
-	b.line(name+": longest wait of another job's evaluation", ms(probe()), "ms")
+	b.line(name+": longest wait of another job's evaluation", ms(others()), "ms")
 	return nil
 }
 
-// probe registers a small job now and then until it is stopped, and returns the
+// watchOther registers a small job now and then until it is stopped, and returns the
 // longest time until the evaluation of one was complete.
-func (a *agent) probe(ctx context.Context) (stop func() time.Duration) {
+func (a *agent) watchOther(ctx context.Context) (stop func() time.Duration) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan time.Duration)
 	go func() {
