@@ -31,6 +31,12 @@ func (p places) Servers() ([]string, <-chan struct{}) { return p, nil }
 // loopback and everything in memory, and waits for a leader.
 func startServers(t *testing.T, n int) []*testServer {
 	t.Helper()
+	return startServersWith(t, n, func(*Config) {})
+}
+
+// startServersWith is startServers with a change of each configuration.
+func startServersWith(t *testing.T, n int, change func(*Config)) []*testServer {
+	t.Helper()
 	var all []*testServer
 	var at places
 	var ports []net.Listener
@@ -42,10 +48,12 @@ func startServers(t *testing.T, n int) []*testServer {
 		ports, at = append(ports, l), append(at, l.Addr().String())
 	}
 	for i, l := range ports {
-		all = append(all, startMember(t, Config{
+		cfg := Config{
 			Name: string(rune('a' + i)), Dev: true, RPCAddr: at[i], BootstrapExpect: n, Members: at, NumSchedulers: 1,
 			Port: wire.NewPort(wire.PortConfig{Listener: l}),
-		}))
+		}
+		change(&cfg)
+		all = append(all, startMember(t, cfg))
 	}
 	leaderOf(t, all)
 	return all
