@@ -51,7 +51,9 @@ type Client struct {
 	slots   chan struct{}
 	network *network.Manager
 	wrapDB  func(alloc.DB) alloc.DB // tests end the agent at its writes
-	volumes *volume.Manager
+	// wrapHooks lets tests end it between its hooks.
+	wrapHooks func([]alloc.Hook) []alloc.Hook
+	volumes   *volume.Manager
 	// volumesWanted holds the newest list of the servers.
 	volumesWanted chan []*structs.HostVolume
 	hooks         []alloc.Hook // of every allocation; set once by Run
@@ -176,7 +178,7 @@ func New(cfg Config) (*Client, error) {
 		log.Warn(warning)
 	}
 	c := &Client{
-		cfg: cfg, log: log, db: db, network: networks, wrapDB: func(db alloc.DB) alloc.DB { return db }, volumes: volumes, volumesWanted: make(chan []*structs.HostVolume, 1), node: node, meta: meta, runners: map[string]*run{},
+		cfg: cfg, log: log, db: db, network: networks, wrapDB: func(db alloc.DB) alloc.DB { return db }, wrapHooks: func(h []alloc.Hook) []alloc.Hook { return h }, volumes: volumes, volumesWanted: make(chan []*structs.HostVolume, 1), node: node, meta: meta, runners: map[string]*run{},
 		slots:       make(chan struct{}, startsPerCore*runtime.NumCPU()),
 		nodeChanged: make(chan struct{}, 1), driverSeen: make(chan string, len(cfg.Drivers)),
 		beatNow: make(chan struct{}, 1), registered: make(chan struct{}), contact: contact,
@@ -224,7 +226,7 @@ func (c *Client) Run(ctx context.Context) error {
 	// end the tasks of an ephemeral node.
 	below, stopBelow := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBelow()
-	c.hooks = c.allocHooks(below)
+	c.hooks = c.wrapHooks(c.allocHooks(below))
 	var support errgroup.Group
 	support.Go(func() error { return host.Run(below) })
 	support.Go(func() error { return c.drivers.Run(below) })

@@ -220,6 +220,37 @@ func (s *servers) await(t *testing.T, id string, ok func(*structs.AllocUpdate) b
 	}
 }
 
+// forget is as if an allocation had never been.
+func (s *servers) forget(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.allocs, id)
+	delete(s.updates, id)
+}
+
+// seen is closed when the node has reported what ok wants of an allocation.
+func (s *servers) seen(id string, ok func(*structs.AllocUpdate) bool) <-chan struct{} {
+	out := make(chan struct{})
+	go func() {
+		limit := time.After(patience)
+		for {
+			s.mu.Lock()
+			u, changed := s.updates[id], s.changed
+			s.mu.Unlock()
+			if u != nil && ok(u) {
+				close(out)
+				return
+			}
+			select {
+			case <-changed:
+			case <-limit:
+				return
+			}
+		}
+	}()
+	return out
+}
+
 func is(status string) func(*structs.AllocUpdate) bool {
 	return func(u *structs.AllocUpdate) bool { return u.ClientStatus == status }
 }
@@ -246,7 +277,7 @@ func startWith(t *testing.T, dir string, s *servers, ephemeral bool, change func
 		t.Fatal(err)
 	}
 	c, err := New(Config{
-		Servers: s, Workloads: s, Logger: hclog.NewNullLogger(), StateDir: filepath.Join(dir, "client"), AllocDir: filepath.Join(dir, "alloc"), Binary: self,
+		Servers: s, Workloads: s, Logger: testLogger(), StateDir: filepath.Join(dir, "client"), AllocDir: filepath.Join(dir, "alloc"), Binary: self,
 		Node:           fingerprint.Config{Name: "n", Datacenter: "dc1", HTTPAddr: "127.0.0.1:4646"},
 		Drivers:        []driver.Spec{{Name: "raw_exec", Argv: []string{self, "plugin", "raw_exec"}, Config: map[string]any{"enabled": true}}},
 		Artifacts:      artifact.Config{HTTPTimeout: time.Minute, GitTimeout: time.Minute, S3Timeout: time.Minute, MaxDownload: 1 << 30, MaxSize: 1 << 30, MaxFiles: 4096},
@@ -593,4 +624,11 @@ func awaitFile(t *testing.T, path string) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+func testLogger() hclog.Logger {
+	if os.Getenv("TEST_LOG") == "" {
+		return hclog.NewNullLogger()
+	}
+	return hclog.New(&hclog.LoggerOptions{Level: hclog.Debug})
 }

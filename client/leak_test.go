@@ -1,7 +1,10 @@
 package client
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,7 +22,10 @@ type census map[string]int
 
 func takeCensus(t *testing.T, dir string) census {
 	t.Helper()
-	c := census{"goroutines": runtime.NumGoroutine()}
+	runtime.GC()
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	c := census{"goroutines": runtime.NumGoroutine(), "MiB of heap": int(mem.HeapAlloc >> 20)}
 	count := func(name, pattern string) {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
@@ -64,6 +70,20 @@ func childrenOf(pid int) (out []int) {
 	return out
 }
 
+// rich gives an allocation's task all that needs undoing: a template, an
+// artifact, an identity that is renewed, and a service with a check.
+func rich(a *structs.Allocation, address, sum string) *structs.Allocation {
+	group := a.Job.TaskGroups[0]
+	t := group.Tasks[0]
+	t.Artifacts = []*structs.TaskArtifact{{GetterSource: address + "/file", GetterOptions: map[string]string{"checksum": "sha256:" + sum}}}
+	t.Templates = []*structs.Template{{EmbeddedTmpl: "x", DestPath: "local/conf", ChangeMode: "noop"}}
+	t.Identities = []*structs.WorkloadIdentity{{Name: "aws", Env: true, File: true, TTL: time.Hour}}
+	group.Services = []*structs.Service{{Name: "s", Provider: "nomad", PortLabel: "9", TaskName: "main", Checks: []*structs.ServiceCheck{
+		{Name: "c", Type: "tcp", PortLabel: "9", Interval: time.Second, Timeout: time.Second}}}}
+	a.Job.Canonicalize()
+	return a
+}
+
 // TestLeaks_I13: starting and stopping leaves nothing: neither descriptors nor
 // goroutines of any process, nor directories, FIFOs, cgroups or mounts.
 // LEAK_CYCLES sets how many (the audit takes 1000).
@@ -72,7 +92,11 @@ func TestLeaks_I13(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("LEAK_CYCLES")); err == nil {
 		cycles = n
 	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "content") }))
+	defer srv.Close()
+	sum := fmt.Sprintf("%x", sha256.Sum256([]byte("content")))
 	s, dir := newServers(), shortDir(t)
+	s.ttl = time.Hour
 	n := start(t, dir, s, true)
 	const side = 10 // at once
 	next := 0
@@ -83,14 +107,21 @@ func TestLeaks_I13(t *testing.T) {
 				next++
 				id := fmt.Sprintf("%08x-leak-0000-0000-000000000000", next)
 				group.Go(func() {
-					if i%2 == 0 {
-						s.put(shell(id, structs.JobTypeBatch, "echo out; exit 0"))
-					} else {
-						s.put(shell(id, structs.JobTypeService, "sleep 600"))
+					kind, script := structs.JobTypeBatch, "echo out; exit 0"
+					if i%2 == 1 {
+						kind, script = structs.JobTypeService, "sleep 600"
+					}
+					a := shell(id, kind, script)
+					if i%4 > 1 {
+						rich(a, srv.URL, sum)
+					}
+					s.put(a)
+					if i%2 == 1 {
 						s.await(t, id, is(structs.AllocClientStatusRunning))
 						s.stop(id)
 					}
 					s.await(t, id, is(structs.AllocClientStatusComplete))
+					s.forget(id)
 				})
 			}
 			group.Wait()
@@ -106,7 +137,7 @@ func TestLeaks_I13(t *testing.T) {
 		for what, many := range after {
 			// Connections and timers of the runtime come and go by a few.
 			slack := 0
-			if what == "goroutines" || strings.HasPrefix(what, "descriptors") {
+			if what == "goroutines" || what == "MiB of heap" || strings.HasPrefix(what, "descriptors") {
 				slack = 4
 			}
 			if many > before[what]+slack {

@@ -191,6 +191,11 @@ func (r *Runner) Run(ctx context.Context) {
 	r.ctx = ctx
 	r.wake = time.NewTimer(time.Hour)
 	defer r.wake.Stop()
+	if r.restored {
+		// The earlier agent may have died between writing this down and telling
+		// it; the servers ignore a revision that they have.
+		r.deps.Report(r.update())
+	}
 	r.prepare()
 	for {
 		r.step()
@@ -299,7 +304,7 @@ func (r *Runner) step() {
 	r.checkDuration(now, sooner)
 	stopNow := r.stopDue(now, sooner)
 	views := r.views()
-	if r.prepared && !r.isResetting(stopNow) {
+	if r.prepared && !r.finding() && !r.isResetting(stopNow) {
 		o := coordinate(views, stopNow)
 		for _, k := range o.kill {
 			r.feed(r.find(k.name), task.Event{Kind: task.Kill, Announce: k.announce, Fails: k.fails, NoDelay: r.noDelay})
@@ -318,6 +323,17 @@ func (r *Runner) step() {
 	}
 	r.flush(now, sooner)
 	r.wake.Reset(max(next.Sub(now), time.Millisecond))
+}
+
+// finding reports whether it is open what became of a task that an earlier
+// agent started: to stop it, or to start another, waits for that.
+func (r *Runner) finding() bool {
+	for _, t := range r.tasks {
+		if t.restored {
+			return true
+		}
+	}
+	return false
 }
 
 // isResetting reports whether tasks that are to start again in their order are

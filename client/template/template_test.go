@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/client/alloc"
 	"github.com/nomadlite/nomadlite/client/rootfs"
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -185,5 +186,60 @@ func TestReplaceStaysInside(t *testing.T) {
 	}
 	if b, _ := os.ReadFile(canary); string(b) != "safe" {
 		t.Errorf("the canary holds %q", b)
+	}
+}
+
+// TestTemplateLinks_N34: a task that puts links where its files, or their
+// folders, stood does not make the next rendering write, or read, elsewhere.
+func TestTemplateLinks_N34(t *testing.T) {
+	outside := t.TempDir()
+	canary := filepath.Join(outside, "app.conf")
+	if err := os.WriteFile(canary, []byte("canary"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		path, target string // of the link
+		written      bool   // the file itself is a link, and is replaced
+	}{
+		"folder":       {"web/local/etc", outside, false},
+		"local":        {"web/local", outside, false},
+		"task":         {"web", outside, false},
+		"file":         {"web/local/etc/app.conf", canary, true},
+		"dots":         {"web/local/etc", "../../../../../../../../../../../.." + outside, false},
+		"out and back": {"web/local/etc", "../../../" + filepath.Base(outside), false},
+	} {
+		dir := rootfs.NewAllocDir(t.TempDir(), "id", nil)
+		for _, sub := range []string{"web/local/etc", "alloc"} {
+			if err := os.MkdirAll(filepath.Join(dir.Path(), sub), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		task := &alloc.Task{Dir: dir, Spec: &structs.Task{Name: "web"}}
+		m := newManager([]*structs.Template{{DestPath: "local/etc/app.conf", Perms: "0644"}}, nil)
+		write := func(text string) error {
+			_, err := m.write(task, []rendered{{0, "web/local/etc/app.conf", []byte(text)}})
+			return err
+		}
+		if err := write("first"); err != nil {
+			t.Fatal(err)
+		}
+		link := filepath.Join(dir.Path(), c.path)
+		if err := errors.Join(os.RemoveAll(link), os.Symlink(c.target, link)); err != nil {
+			t.Fatal(err)
+		}
+		if err := write("second"); (err == nil) != c.written {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got, err := os.ReadFile(canary); err != nil || string(got) != "canary" {
+			t.Errorf("%s: the canary is %q (%v)", name, got, err)
+		}
+		open, err := dir.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := read(open, task, "local/etc/app.conf"); err == nil && strings.Contains(text, "canary") {
+			t.Errorf("%s: it reads %q", name, text)
+		}
+		open.Close()
 	}
 }
