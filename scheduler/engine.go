@@ -547,7 +547,7 @@ func (e *engine) topNodes() []*structs.NodeScoreMeta {
 	for i := range e.buckets {
 		b := &e.buckets[i]
 		spread, ok := e.spread(b)
-		if !ok {
+		if !ok || len(top) == maxScoreMeta && top[maxScoreMeta-1].total > e.total(b.most(), b.terms, spread) {
 			continue
 		}
 		for k := range b.entries {

@@ -1,5 +1,7 @@
 package scheduler
 
+import "math"
+
 // entry is one node in a bucket.
 type entry struct {
 	score float64
@@ -39,6 +41,17 @@ type bucketKey struct {
 // smallBucket is the size up to which a heap of all entries is as cheap as a
 // selection.
 const smallBucket = 256
+
+// most is no less than the score of any entry.
+func (b *bucket) most() float64 {
+	switch {
+	case b.heap == 0:
+		return math.Inf(1)
+	case b.heap < len(b.entries):
+		return max(b.entries[0].score, b.limit.score)
+	}
+	return b.entries[0].score
+}
 
 // arrange makes a heap of the best k entries. What is dead then stays.
 func (b *bucket) arrange(k int) {
