@@ -145,7 +145,11 @@ func (tr *transcript) command(line string) string {
 	case "config":
 		tr.setConfig(append(words[1:2], args...))
 	case "pool":
-		tr.pools[name] = &structs.NodePool{Name: name, SchedulerConfiguration: &structs.NodePoolSchedulerConfiguration{SchedulerAlgorithm: value(args, "algorithm")}}
+		c := &structs.NodePoolSchedulerConfiguration{SchedulerAlgorithm: value(args, "algorithm")}
+		if v := value(args, "oversubscription"); v != "" {
+			c.MemoryOversubscriptionEnabled = structs.Ptr(v == "true")
+		}
+		tr.pools[name] = &structs.NodePool{Name: name, SchedulerConfiguration: c}
 	case "run", "plan":
 		return tr.run(name, args, verb == "run")
 	case "show":
@@ -358,6 +362,8 @@ func (tr *transcript) settings(j *structs.Job, g *structs.TaskGroup, args []stri
 			task.Driver = v
 		case "env":
 			task.Env = map[string]string{"V": v}
+		case "algorithm": // that the job selects
+			j.Meta = map[string]string{MetaAlgorithm: v}
 		case "meta":
 			j.Meta = map[string]string{"v": v}
 		case "priority":
