@@ -139,8 +139,7 @@ func enterRoot(req *Request) error {
 // show binds a path of the host into the root. What the host has not is left
 // out; links at the top (as /bin) are made again.
 func show(root, from, to string, write bool) error {
-	info, err := os.Lstat(from)
-	if err != nil {
+	if _, err := os.Lstat(from); err != nil {
 		return nil
 	}
 	at := filepath.Join(root, to)
@@ -150,7 +149,8 @@ func show(root, from, to string, write bool) error {
 	if target, err := os.Readlink(from); err == nil && !filepath.IsAbs(target) && filepath.Dir(from) == "/" {
 		return os.Symlink(target, at)
 	}
-	if info, err = os.Stat(from); err != nil { // a link to nowhere
+	info, err := os.Stat(from)
+	if err != nil { // a link to nowhere
 		return nil
 	}
 	if info.IsDir() {
