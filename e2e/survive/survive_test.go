@@ -77,8 +77,11 @@ func start(t *testing.T) *cluster {
 	return c
 }
 
-func (c *cluster) allocs() ([]alloc, error) {
-	resp, err := http.Get(c.Addr + "/v1/job/count/allocations")
+func (c *cluster) allocs() ([]alloc, error) { return allocsOf(c.Agent, "count") }
+
+// allocsOf lists the allocations of a job.
+func allocsOf(a *agenttest.Agent, job string) ([]alloc, error) {
+	resp, err := http.Get(a.Addr + "/v1/job/" + job + "/allocations")
 	if err != nil {
 		return nil, err
 	}
