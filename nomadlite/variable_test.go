@@ -91,10 +91,10 @@ func TestVariablesRefused(t *testing.T) {
 	}
 }
 
-// TestVariablesAtRest: items are nowhere on disk in clear, come back after a
+// TestVariablesAtRest_B83: items are nowhere on disk in clear, come back after a
 // restart, and without the KEK the server runs but says what is missing (rows
 // B-83 and D-10).
-func TestVariablesAtRest(t *testing.T) {
+func TestVariablesAtRest_B83(t *testing.T) {
 	dir := t.TempDir()
 	s, stop := startServer(t, dir)
 	if _, _, err := s.client.Variables().Set(s.context(), variable("app/db", "password", "correct horse battery"), nil, nil); err != nil {

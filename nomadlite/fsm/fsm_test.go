@@ -5,8 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
@@ -91,18 +96,30 @@ func (s *server) fill() {
 	s.apply(DeploymentUpsert, &state.DeploymentUpsert{Deployment: &structs.Deployment{ID: "d1", Namespace: "default", JobID: "web", Status: "running"}})
 }
 
-// TestReplayAndRestore proves that the same log makes the same state, straight,
-// and across a snapshot in its middle, and that both go on alike.
-func TestReplayAndRestore(t *testing.T) {
+// TestReplayAndRestore_B82 proves that the same log makes the same state (I-16):
+// straight, with other numbers of processors, a hundred years later, and across
+// a snapshot in its middle, after which it goes on alike.
+func TestReplayAndRestore_B82(t *testing.T) {
 	a := newServer(t, nil)
 	a.fill()
 	want := a.store.Snapshot().Hash()
-
-	b := newServer(t, nil)
-	b.fsm.ApplyBatch(a.log)
-	if b.store.Snapshot().Hash() != want {
-		t.Fatal("replay of the log made another state")
+	replay := func(t *testing.T) {
+		b := newServer(t, nil)
+		b.fsm.ApplyBatch(a.log)
+		if b.store.Snapshot().Hash() != want {
+			t.Error("replay of the log made another state")
+		}
 	}
+	before := runtime.GOMAXPROCS(0)
+	for _, n := range []int{1, 2, 7} {
+		runtime.GOMAXPROCS(n)
+		replay(t)
+	}
+	runtime.GOMAXPROCS(before)
+	synctest.Test(t, func(t *testing.T) { // its clock begins in 2000
+		time.Sleep(100 * 365 * 24 * time.Hour)
+		replay(t)
+	})
 	for cut := range a.log {
 		c := newServer(t, nil)
 		c.fsm.ApplyBatch(a.log[:cut])
@@ -123,6 +140,34 @@ func TestReplayAndRestore(t *testing.T) {
 		d.fsm.ApplyBatch(a.log[cut:])
 		if d.store.Snapshot().Hash() != want {
 			t.Errorf("snapshot after %d entries: another state", cut)
+		}
+	}
+}
+
+// TestMachineIsPure_B82: no clock and no chance is read where entries are
+// applied; the one exception measures how long that took.
+func TestMachineIsPure_B82(t *testing.T) {
+	const measure = "defer metrics.MeasureSince(measureKeys[t], time.Now())"
+	for _, dir := range []string{".", "../state", "../state/alloctable"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatal(dir, err)
+		}
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, line := range strings.Split(string(text), "\n") {
+				if strings.HasSuffix(f, "_test.go") || strings.TrimSpace(line) == measure {
+					continue
+				}
+				for _, bad := range []string{"time.Now(", "time.Since(", "time.Until(", "math/rand", "crypto/rand"} {
+					if strings.Contains(line, bad) {
+						t.Errorf("%s:%d uses %s", f, i+1, bad)
+					}
+				}
+			}
 		}
 	}
 }

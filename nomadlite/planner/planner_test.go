@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/structs"
@@ -139,6 +141,37 @@ func TestCollisionWaits(t *testing.T) {
 		all.Wait()
 		if len(p.InFlight()) != 0 {
 			t.Errorf("in flight: %v", p.InFlight())
+		}
+	})
+}
+
+// TestSlowMachine_B24: however slowly plans are applied, a flood of them that
+// want the same nodes gets through, and every one is told.
+func TestSlowMachine_B24(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		index := atomic.Uint64{}
+		p := New(Deps{Store: clusterOf(t, 1), Apply: func(context.Context, *structs.Plan) (*structs.PlanResult, error) {
+			time.Sleep(500 * time.Millisecond)
+			return &structs.PlanResult{Applied: index.Add(1)}, nil
+		}})
+		var all sync.WaitGroup
+		for range 4 * MaxInFlight {
+			all.Go(func() {
+				for {
+					r, err := p.Submit(t.Context(), planFor(0, 400, 1, 0))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if !r.Collided {
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+		if p.Depth() != 0 || p.InFlight() != nil || index.Load() != 4*MaxInFlight {
+			t.Errorf("%d in flight, %v taken, %d applied", p.Depth(), p.InFlight(), index.Load())
 		}
 	})
 }

@@ -74,9 +74,9 @@ func saved(t testing.TB, s *Store) []byte {
 	return b.Bytes()
 }
 
-// TestRestore proves that a restored state has the same content and indexes,
+// TestRestoreOfEveryTable_B81 proves that a restored state has the same content and indexes,
 // goes on in the same way, and leaves what was read before alone.
-func TestRestore(t *testing.T) {
+func TestRestoreOfEveryTable_B81(t *testing.T) {
 	w := rich(t)
 	for _, table := range tables {
 		if table != nil && table.count(w.s.root.Load().tables[table.tableID()]) == 0 {
@@ -144,9 +144,9 @@ func TestDamagedSnapshot(t *testing.T) {
 	}
 }
 
-// TestReadersDuringWrites: concurrent readers of old snapshots see them
+// TestReadersDuringWrites_B80: concurrent readers of old snapshots see them
 // unchanged while entries are applied. It means most under -race.
-func TestReadersDuringWrites(t *testing.T) {
+func TestReadersDuringWrites_B80(t *testing.T) {
 	w := rich(t)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup

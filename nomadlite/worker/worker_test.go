@@ -277,3 +277,37 @@ func TestCollisionIsNoAttempt_B27(t *testing.T) {
 		t.Errorf("done %v, %v, %d allocations", done, err, r.live("web"))
 	}
 }
+
+// TestPlansSeeWhatCameBefore_B25: a plan is made on a state that has the
+// evaluation and whatever became of the plan before.
+func TestPlansSeeWhatCameBefore_B25(t *testing.T) {
+	r := newRegion(t)
+	r.nodes(1)
+	w := New(Deps{Broker: r, Planner: r, Store: r.store})
+	eval := r.register("web", 1)
+	old := r.store.Snapshot()
+	p := w.Begin(eval)
+	if p.Need() != eval.ModifyIndex {
+		t.Errorf("the first plan needs index %d, the evaluation has %d", p.Need(), eval.ModifyIndex)
+	}
+	p.Plan(old, nil)
+	if plan := p.Next(); plan == nil || plan.SnapshotIndex < eval.ModifyIndex {
+		t.Fatalf("plan %+v", plan)
+	}
+	p.Result(&structs.PlanResult{Applied: old.Index() + 5, Refused: []structs.PlanRefusal{{Group: -1, Reason: "stale"}}})
+	if p.Need() != old.Index()+5 {
+		t.Errorf("the next plan needs index %d, the last one was applied at %d", p.Need(), old.Index()+5)
+	}
+	// It is not made before the state is there.
+	ctx, cancel := context.WithCancel(context.Background())
+	advanced := make(chan struct{})
+	go func() { w.advance(ctx, p); close(advanced) }()
+	for i := range 5 {
+		r.register(fmt.Sprint("other", i), 1)
+	}
+	<-advanced
+	cancel()
+	if plan := p.Next(); plan == nil || plan.SnapshotIndex < old.Index()+5 {
+		t.Errorf("plan %+v", plan)
+	}
+}
