@@ -80,6 +80,24 @@ func snapshotMeta(path, name string) (raft.SnapshotMeta, error) {
 // snapshotCheck is how often the length of the log is looked at.
 const snapshotCheck = 5 * time.Second
 
+// trailingBytes of entries stay behind a snapshot at most, for followers that
+// lag: more than that is sent as a snapshot with less.
+const trailingBytes = 64 << 20
+
+// limitTrailing lets Raft keep as many entries behind its next snapshot as
+// Config.RaftTrailingLogs and trailingBytes allow. (Raft itself counts entries.)
+func (s *Server) limitTrailing() {
+	conf := s.raft.ReloadableConfig()
+	keep := min(s.cfg.RaftTrailingLogs, max(s.raft.logs.Newest(trailingBytes), 1))
+	if conf.TrailingLogs == keep {
+		return
+	}
+	conf.TrailingLogs = keep
+	if err := s.raft.ReloadConfig(conf); err != nil {
+		s.log.Error("cannot limit the log behind snapshots", "entries", keep, "error", err)
+	}
+}
+
 // limitLog takes a snapshot whenever snapshotBytes of entries were written
 // since the last one, until ctx ends. (Raft itself counts entries.)
 func (s *Server) limitLog(ctx context.Context) error {
@@ -95,6 +113,7 @@ func (s *Server) limitLog(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
+		s.limitTrailing()
 		if written := s.raft.logs.Written(); written-since >= snapshotBytes {
 			since = written
 			if err := s.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && ctx.Err() == nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -194,6 +195,24 @@ func (s *Store) Written() uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.written
+}
+
+// Newest counts the newest entries whose records together take at most so many
+// bytes.
+func (s *Store) Newest(bytes int64) uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n := uint64(0)
+	for i := len(s.segments) - 1; i >= 0; i-- {
+		one := s.segments[i]
+		fit := sort.Search(len(one.offsets), func(k int) bool { return one.end-one.offsets[k] <= bytes })
+		n += uint64(len(one.offsets) - fit)
+		if fit > 0 {
+			break
+		}
+		bytes -= one.end - segmentHead
+	}
+	return n
 }
 
 // FirstIndex implements raft.LogStore.

@@ -379,6 +379,31 @@ func TestFailedWrites(t *testing.T) {
 	}
 }
 
+// TestNewest: entries are counted from the end by what they take, over several
+// segments.
+func TestNewest(t *testing.T) {
+	s := mustOpen(t, t.TempDir())
+	defer s.Close()
+	const size, count = 500, 60
+	for i := range uint64(count) {
+		if err := s.StoreLog(&raft.Log{Index: i + 1, Term: 1, Data: make([]byte, size)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(s.segments) < 3 {
+		t.Fatalf("%d segments", len(s.segments))
+	}
+	one := int64(s.Written() / count)
+	for _, n := range []int64{0, 1, 7, 20, 59} {
+		if got := s.Newest(n*one + one/2); got != uint64(n) {
+			t.Errorf("%d entries fit into the bytes of %d", got, n)
+		}
+	}
+	if got := s.Newest(1 << 40); got != count {
+		t.Errorf("%d of %d entries fit into everything", got, count)
+	}
+}
+
 func BenchmarkStoreLog(b *testing.B) {
 	s, err := Open(b.TempDir())
 	if err != nil {
