@@ -169,6 +169,12 @@ func (m *Mux) relay(out *responder, r *Request, up *Upstream) error {
 	if resp.StatusCode == http.StatusMisdirectedRequest && resp.Header.Get(headerRetry) != "" {
 		return ErrNotHere
 	}
+	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		// Rows do not redirect, and the caller would follow with its token.
+		m.log.Warn("an agent answered with a redirect", "peer", up.Addr, "path", r.HTTP.URL.Path, "location", resp.Header.Get("Location"))
+		out.fail(structs.Errorf(structs.Unavailable, "cannot use the answer of %s: it is a redirect", up.Addr))
+		return nil
+	}
 	h := out.w.Header()
 	for k, v := range resp.Header {
 		if r.internal || !strings.HasPrefix(k, ownHeaders) {

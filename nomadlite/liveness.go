@@ -66,19 +66,43 @@ func verdict(all []api.ProbeResult) api.ProbeResult {
 	return out
 }
 
-// tellLost tells the leader that a node's connection to this server has ended.
+// tellPause and tellTime are for telling the leader, who may be changing.
+const (
+	tellPause = 200 * time.Millisecond
+	tellTime  = 15 * time.Second
+)
+
+// tellLost tells the leader that a node's connection to this server has ended,
+// again while there is none or it does not answer.
 func (s *Server) tellLost(ctx context.Context, nodeID string) {
+	ctx, cancel := context.WithTimeout(ctx, tellTime)
+	defer cancel()
+	for {
+		err := s.tellLostOnce(ctx, nodeID)
+		if err == nil {
+			return
+		}
+		if !pause(ctx, tellPause) {
+			s.log.Debug("cannot tell the leader of a lost connection; heartbeats decide", "node_id", nodeID, "error", err)
+			return
+		}
+	}
+}
+
+func (s *Server) tellLostOnce(ctx context.Context, nodeID string) error {
 	ctx, cancel := context.WithTimeout(ctx, leaderHold)
 	defer cancel()
 	up, err := s.toLeader(ctx)
-	if err == nil && up == nil {
-		err = s.nodeLost(ctx, nodeID)
-	} else if err == nil {
-		_, err = api.CallInternal[api.Empty](ctx, up.Via, up.Addr, api.PathServerNodeLost, &api.NodeRef{NodeID: nodeID})
+	switch {
+	case err != nil:
+		return err
+	case up == nil:
+		return s.nodeLost(ctx, nodeID)
+	case s.sessions.get(nodeID) != nil:
+		return nil // it came back to this server meanwhile
 	}
-	if err != nil {
-		s.log.Debug("cannot tell the leader of a lost connection; heartbeats decide", "node_id", nodeID, "error", err)
-	}
+	_, err = api.CallInternal[api.Empty](ctx, up.Via, up.Addr, api.PathServerNodeLost, &api.NodeRef{NodeID: nodeID})
+	return err
 }
 
 // nodeLost begins to look after a node whose connection has ended.

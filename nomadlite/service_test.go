@@ -253,3 +253,35 @@ func TestLookup(t *testing.T) {
 	_, err := s.Lookup(s.context(), api.WorkloadLookup{NodeID: s.node.ID, SecretID: s.node.SecretID, AllocID: newID(), Kind: api.LookupVariable, Name: "nomad/jobs/web"})
 	says(t, "an allocation that is not there", err, "is not on node")
 }
+
+// TestServicesComeBack_B14: a node that was taken for lost has no services; when
+// it is heard again it learns so, and what it tells then is there again.
+func TestServicesComeBack_B14(t *testing.T) {
+	s, allocs := serviceCluster(t)
+	ctx := s.context()
+	set := []*structs.ServiceRegistration{registration(allocs[0], "web", "healthy"), registration(allocs[1], "web", "healthy")}
+	s.tell(true, set)
+	count := func() (n int) {
+		for range s.store.Snapshot().ServicesByName("default", "web") {
+			n++
+		}
+		return n
+	}
+	if count() != 2 {
+		t.Fatalf("%d services", count())
+	}
+	if err := s.missed(ctx, s.node.ID); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.store.Snapshot().Node(s.node.ID); n.Status != structs.NodeStatusDown || count() != 0 {
+		t.Fatalf("a lost node is %s and has %d services", n.Status, count())
+	}
+	out, err := s.Heartbeat(ctx, api.NodeHeartbeat{NodeID: s.node.ID, SecretID: s.node.SecretID})
+	if err != nil || out.Services != 0 {
+		t.Fatalf("the node learns of %d services, %v", out.Services, err)
+	}
+	s.tell(true, set)
+	if n := s.store.Snapshot().Node(s.node.ID); n.Status != structs.NodeStatusReady || count() != 2 {
+		t.Errorf("the node is %s and has %d services", n.Status, count())
+	}
+}

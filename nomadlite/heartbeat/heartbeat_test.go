@@ -25,7 +25,9 @@ func TestTTL(t *testing.T) {
 	}
 }
 
-func TestStep(t *testing.T) {
+// TestOwnStallIsNoSilence_B09: nodes are missed at their deadlines, to which a
+// stall of this process is added.
+func TestOwnStallIsNoSilence_B09(t *testing.T) {
 	start := time.Unix(1000, 0)
 	at := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
 
@@ -51,7 +53,9 @@ func TestStep(t *testing.T) {
 	}
 }
 
-func TestMassLossFreezes(t *testing.T) {
+// TestMassLossFreezes_B09: many nodes missed at once take no work away for a
+// while.
+func TestMassLossFreezes_B09(t *testing.T) {
 	start := time.Unix(1000, 0)
 	c := newCore()
 	for i := range 10 {
