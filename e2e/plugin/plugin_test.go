@@ -37,7 +37,11 @@ const (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(cookieKey) == cookieValue {
-		serve()
+		if len(os.Args) > 1 {
+			serveBroken(os.Args[1])
+		} else {
+			serve()
+		}
 		return
 	}
 	os.Exit(m.Run())
@@ -59,16 +63,22 @@ func (s *service) GRPCClient(context.Context, *goplugin.GRPCBroker, *grpc.Client
 }
 
 func serve() {
-	impl := &acme{tasks: map[string]*exec.Cmd{}, done: map[string]chan struct{}{}}
-	goplugin.Serve(&goplugin.ServeConfig{
-		HandshakeConfig: goplugin.HandshakeConfig{ProtocolVersion: 2, MagicCookieKey: cookieKey, MagicCookieValue: cookieValue},
-		Plugins: map[string]goplugin.Plugin{
-			"base":   &service{register: func(s *grpc.Server) { basepb.RegisterBasePluginServer(s, impl) }},
-			"driver": &service{register: func(s *grpc.Server) { driverpb.RegisterDriverServer(s, impl) }},
-		},
-		GRPCServer: goplugin.DefaultGRPCServer,
+	impl := newAcme()
+	serveSet(map[string]goplugin.Plugin{
+		"base":   &service{register: func(s *grpc.Server) { basepb.RegisterBasePluginServer(s, impl) }},
+		"driver": &service{register: func(s *grpc.Server) { driverpb.RegisterDriverServer(s, impl) }},
 	})
 }
+
+func serveSet(set map[string]goplugin.Plugin) {
+	goplugin.Serve(&goplugin.ServeConfig{
+		HandshakeConfig: goplugin.HandshakeConfig{ProtocolVersion: 2, MagicCookieKey: cookieKey, MagicCookieValue: cookieValue},
+		Plugins:         set,
+		GRPCServer:      goplugin.DefaultGRPCServer,
+	})
+}
+
+func newAcme() *acme { return &acme{tasks: map[string]*exec.Cmd{}, done: map[string]chan struct{}{}} }
 
 // acme runs shell commands; it lacks every optional call.
 type acme struct {
@@ -256,9 +266,14 @@ func get(a *agenttest.Agent, path string, into any) error {
 
 func run(t *testing.T, a *agenttest.Agent, id, script string) {
 	t.Helper()
+	runWith(t, a, driverName, id, script)
+}
+
+func runWith(t *testing.T, a *agenttest.Agent, driver, id, script string) {
+	t.Helper()
 	job := fmt.Sprintf(`{"Job": {"ID": %q, "Type": "batch", "TaskGroups": [{"Name": "g", "EphemeralDisk": {"SizeMB": 50},
 	  "RestartPolicy": {"Attempts": 0, "Mode": "fail", "Interval": 60000000000, "Delay": 1000000000}, "ReschedulePolicy": {"Attempts": 0, "Unlimited": false},
-	  "Tasks": [{"Name": "t", "Driver": %q, "Config": {"script": %q}, "LogConfig": {"MaxFiles": 2, "MaxFileSizeMB": 10}, "Resources": {"CPU": 20, "MemoryMB": 20}}]}]}}`, id, driverName, script)
+	  "Tasks": [{"Name": "t", "Driver": %q, "Config": {"script": %q}, "LogConfig": {"MaxFiles": 2, "MaxFileSizeMB": 10}, "Resources": {"CPU": 20, "MemoryMB": 20}}]}]}}`, id, driver, script)
 	resp, err := http.Post(a.Addr+"/v1/jobs", "application/json", strings.NewReader(job))
 	if err != nil {
 		t.Fatal(err)

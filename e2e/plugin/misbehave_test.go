@@ -1,0 +1,140 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	goplugin "github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/nomadlite/nomadlite/e2e/agenttest"
+	"github.com/nomadlite/nomadlite/plugins/proto/basepb"
+	"github.com/nomadlite/nomadlite/plugins/proto/driverpb"
+)
+
+// Ways in which a plugin may be broken; its first argument says which.
+const (
+	hangs  = "hangs"  // it never says what it is
+	dies   = "dies"   // at the first call
+	lies   = "lies"   // it takes the name of another driver
+	halves = "halves" // it has no driver service
+	floods = "floods" // with events, but works
+)
+
+var ways = []string{hangs, dies, lies, halves, floods}
+
+// broken is acme with one of the faults.
+type broken struct {
+	*acme
+	way string
+}
+
+func (b *broken) PluginInfo(ctx context.Context, req *basepb.PluginInfoRequest) (*basepb.PluginInfoResponse, error) {
+	switch b.way {
+	case hangs:
+		<-ctx.Done()
+	case dies:
+		os.Exit(3)
+	}
+	info, err := b.acme.PluginInfo(ctx, req)
+	if info != nil && b.way == lies {
+		info.Name = "raw_exec"
+	} else if info != nil {
+		info.Name = "acme-" + b.way
+	}
+	return info, err
+}
+
+// TaskEvents tells of a task as fast as the host takes it.
+func (b *broken) TaskEvents(_ *driverpb.TaskEventsRequest, stream grpc.ServerStreamingServer[driverpb.DriverTaskEvent]) error {
+	for i := 0; ; i++ {
+		b.mu.Lock()
+		var id string
+		for task := range b.tasks {
+			id = task
+		}
+		b.mu.Unlock()
+		allocID, _, _ := strings.Cut(id, "/")
+		event := &driverpb.DriverTaskEvent{TaskId: id, AllocId: allocID, TaskName: "t", Message: fmt.Sprint("number ", i), Timestamp: timestamppb.Now()}
+		if err := stream.Send(event); err != nil {
+			return err
+		}
+	}
+}
+
+// serveBroken is a plugin's process with a fault.
+func serveBroken(way string) {
+	impl := &broken{newAcme(), way}
+	set := map[string]goplugin.Plugin{"base": &service{register: func(s *grpc.Server) { basepb.RegisterBasePluginServer(s, impl) }}}
+	if way != halves {
+		set["driver"] = &service{register: func(s *grpc.Server) { driverpb.RegisterDriverServer(s, impl) }}
+	}
+	serveSet(set)
+}
+
+// TestBrokenPlugins: whatever plugins do, the node says of each what is wrong,
+// and everything else works.
+func TestBrokenPlugins(t *testing.T) {
+	dir := t.TempDir()
+	raw, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf("plugin_dir = %q\n", dir)
+	for _, way := range ways {
+		path := filepath.Join(dir, "acme-"+way)
+		if way == ways[0] {
+			err = os.WriteFile(path, raw, 0o755)
+		} else {
+			err = os.Link(filepath.Join(dir, "acme-"+ways[0]), path)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		config += fmt.Sprintf("plugin %q {\n  args = [%q]\n  config {\n    greeting = \"hello\"\n  }\n}\n", "acme-"+way, way)
+	}
+	file := filepath.Join(t.TempDir(), "plugin.hcl")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := agenttest.New(t, true, "-config", file)
+	for way, want := range map[string]string{
+		hangs: "context deadline exceeded", dies: "plugin does not answer", lies: `that is served by plugin "raw_exec" already`, halves: "unknown service",
+	} {
+		agenttest.Eventually(t, way, func() error {
+			var nodes []struct {
+				Drivers map[string]struct {
+					Healthy           bool
+					HealthDescription string
+				}
+			}
+			if err := get(a, "/v1/nodes", &nodes); err != nil {
+				return err
+			}
+			d := nodes[0].Drivers["acme-"+way]
+			if d.Healthy || !strings.Contains(d.HealthDescription, want) {
+				return fmt.Errorf("%+v", d)
+			}
+			if own := nodes[0].Drivers["raw_exec"]; !own.Healthy {
+				return fmt.Errorf("raw_exec: %+v", own)
+			}
+			return nil
+		})
+	}
+	runWith(t, a, "acme-floods", "flooded", "sleep 0.2")
+	await(t, a, "flooded", "complete")
+	var list []struct {
+		TaskStates map[string]struct{ Events []struct{ Type string } }
+	}
+	if err := get(a, "/v1/job/flooded/allocations", &list); err != nil {
+		t.Fatal(err)
+	}
+	if events := list[0].TaskStates["t"].Events; len(events) > 10 {
+		t.Errorf("%d events are kept: %+v", len(events), events)
+	}
+}
