@@ -286,11 +286,13 @@ func TestHandOver(t *testing.T) {
 	open := make(chan uint64, 1000) // terms in which a write was left open
 	for i := range 4 {
 		writers.Go(func() {
+			pace := time.NewTicker(5 * time.Millisecond)
+			defer pace.Stop()
 			for n := 0; ; n++ {
 				select {
 				case <-stop:
 					return
-				default:
+				case <-pace.C:
 				}
 				for _, s := range all {
 					term := s.raft.CurrentTerm()
