@@ -19,8 +19,9 @@ type contact struct {
 	path    string
 	changed chan struct{} // there may be an earlier deadline
 
-	mu   sync.Mutex // guards last
-	last time.Time
+	mu    sync.Mutex // guards what follows
+	last  time.Time  // an answer came
+	asked time.Time  // a heartbeat was sent
 }
 
 // newContact reads when an earlier agent heard the servers last. A node that
@@ -38,6 +39,25 @@ func newContact(stateDir string) (*contact, error) {
 		c.last = at
 	}
 	return c, nil
+}
+
+// asking notes that the servers are asked.
+func (c *contact) asking() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = time.Now()
+}
+
+// answerTime is how long an answer may take before the servers count as silent.
+const answerTime = 2 * time.Second
+
+// silent reports whether the servers were asked since they were heard, and have
+// not answered in time. Without a question they cannot be silent: heartbeats may
+// be further apart than what an allocation tolerates.
+func (c *contact) silent(now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked.After(c.last) && now.Sub(c.asked) >= answerTime
 }
 
 // heard notes that the servers have answered.
@@ -95,12 +115,18 @@ func (c *Client) stopDisconnected(ctx context.Context) error {
 				if at.Before(next) {
 					next = at
 				}
+			case !c.contact.silent(now):
+				select {
+				case c.beatNow <- struct{}{}:
+				default:
+				}
+				next = now.Add(answerTime / 4)
 			default:
 				c.log.Warn("the servers were not heard for stop_on_client_after; stopping an allocation", "alloc_id", a.ID, "since", c.contact.since())
 				r.runner.Stop()
 			}
 		}
-		timer.Reset(max(time.Until(next), time.Second))
+		timer.Reset(max(time.Until(next), answerTime/4))
 		select {
 		case <-timer.C:
 		case <-c.contact.changed:

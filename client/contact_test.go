@@ -32,6 +32,18 @@ func TestContact_B04(t *testing.T) {
 		t.Errorf("heard, and not noted: %v %v", again.since(), err)
 	}
 
+	now := time.Now()
+	if c.silent(now.Add(time.Hour)) {
+		t.Error("the servers are silent without a question")
+	}
+	c.asking()
+	if c.silent(now) || !c.silent(time.Now().Add(answerTime)) {
+		t.Error("a question is too old at once, or never")
+	}
+	if c.heard(); c.silent(time.Now().Add(time.Hour)) {
+		t.Error("an answer does not end the silence")
+	}
+
 	a := &structs.Allocation{TaskGroup: "g", DesiredStatus: structs.AllocDesiredStatusRun, Job: &structs.Job{TaskGroups: []*structs.TaskGroup{{
 		Name: "g", Disconnect: &structs.DisconnectStrategy{StopOnClientAfter: structs.Ptr(time.Minute)}}}}}
 	if at, limited := stopAfter(a, past); !limited || !at.Equal(past.Add(time.Minute)) {

@@ -55,6 +55,7 @@ func (c *Client) beat(ctx context.Context, ttl time.Duration) {
 			return
 		}
 		id, secret := c.identity()
+		c.contact.asking()
 		resp, err := c.cfg.Servers.Heartbeat(ctx, api.NodeHeartbeat{NodeID: id, SecretID: secret})
 		switch {
 		case err == nil:

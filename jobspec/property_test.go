@@ -113,7 +113,7 @@ func TestNullsAnywhere(t *testing.T) {
 		if err != nil {
 			return
 		}
-		if !strings.HasPrefix(name, "basics") && !strings.HasPrefix(name, "blocks") {
+		if !strings.HasPrefix(name, "basics") && (raceEnabled || !strings.HasPrefix(name, "blocks")) { // one goroutine: a part is enough for the detector
 			return
 		}
 		job.Canonicalize()
@@ -133,7 +133,7 @@ func TestNullsAnywhere(t *testing.T) {
 			admit(mutated)
 		})
 	})
-	if len(seen) < 300 {
+	if len(seen) < 300 && !raceEnabled {
 		t.Errorf("only %d paths", len(seen))
 	}
 }

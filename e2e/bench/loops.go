@@ -334,24 +334,26 @@ func (a *agent) launches(ctx context.Context) <-chan launch {
 	out := make(chan launch, 1<<17)
 	go func() {
 		seen := map[string]bool{}
-		_ = a.follow(ctx, "Evaluation:*", func(at time.Time, line []byte) {
-			var frame struct {
-				Events []struct {
-					Payload struct{ Evaluation struct{ JobID string } }
+		for ctx.Err() == nil { // a reader that fell behind begins again
+			_ = a.follow(ctx, "Evaluation:*", func(at time.Time, line []byte) {
+				var frame struct {
+					Events []struct {
+						Payload struct{ Evaluation struct{ JobID string } }
+					}
 				}
-			}
-			if json.Unmarshal(line, &frame) != nil {
-				return
-			}
-			for _, e := range frame.Events {
-				id := e.Payload.Evaluation.JobID
-				_, second, child := strings.Cut(id, "/periodic-")
-				if tick, err := strconv.ParseInt(second, 10, 64); child && err == nil && !seen[id] {
-					seen[id] = true
-					out <- launch{tick, at.Sub(time.Unix(tick, 0))}
+				if json.Unmarshal(line, &frame) != nil {
+					return
 				}
-			}
-		})
+				for _, e := range frame.Events {
+					id := e.Payload.Evaluation.JobID
+					_, second, child := strings.Cut(id, "/periodic-")
+					if tick, err := strconv.ParseInt(second, 10, 64); child && err == nil && !seen[id] {
+						seen[id] = true
+						out <- launch{tick, at.Sub(time.Unix(tick, 0))}
+					}
+				}
+			})
+		}
 	}()
 	return out
 }

@@ -118,7 +118,7 @@ func TestDisconnect_B01_B04(t *testing.T) {
 		"longest":  {"LostAfter": hour, "Reconcile": "longest_running"},
 		"waits":    {"LostAfter": hour, "Replace": false},
 		"lost":     {"LostAfter": second},
-		"itself":   {"StopOnClientAfter": second},
+		"itself":   {"StopOnClientAfter": 5 * second},
 		"plain":    nil,
 	}
 	for id, disconnect := range jobs {
