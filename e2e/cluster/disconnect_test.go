@@ -54,9 +54,9 @@ func startCutoff(t *testing.T) *cutoff {
 		}
 		return m
 	}
-	c.server = launch("server", ports[:3], "server {\n  enabled = true\n  bootstrap_expect = 1\n  min_heartbeat_ttl = \"2s\"\n  heartbeat_grace = \"4s\"\n}\nclient {\n  enabled = true\n}\n")
+	c.server = launch("server", ports[:3], "server {\n  enabled = true\n  bootstrap_expect = 1\n  min_heartbeat_ttl = \"2s\"\n  heartbeat_grace = \"8s\"\n}\nclient {\n  enabled = true\n}\n")
 	c.client = launch("client", ports[3:], fmt.Sprintf("client {\n  enabled = true\n  servers = [\"127.0.0.1:%d\"]\n  meta {\n    away = \"yes\"\n  }\n}\n", wire.Port))
-	agenttest.Eventually(t, "two nodes", (&Cluster{}).AwaitNodes(c.server, 2))
+	patiently(t, "two nodes", (&Cluster{}).AwaitNodes(c.server, 2))
 	return c
 }
 
@@ -105,6 +105,24 @@ func (c *cutoff) pair(job string) (first, second *fate, err error) {
 
 const second = time.Second
 
+// patiently is agenttest.Eventually for what waits for heartbeats to be missed.
+func patiently(t *testing.T, what string, cond func() error) {
+	t.Helper()
+	deadline := time.Now().Add(3 * agenttest.Patience)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := cond()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not in time: %v", what, err)
+		}
+		<-tick.C
+	}
+}
+
 // TestDisconnect_B01_B04 cuts the network of a real client: each job's
 // disconnect block decides what becomes of its allocation, while it is away and
 // when it comes back.
@@ -127,7 +145,7 @@ func TestDisconnect_B01_B04(t *testing.T) {
 		}
 	}
 	for id := range jobs {
-		agenttest.Eventually(t, id+" runs behind the wire", func() error {
+		patiently(t, id+" runs behind the wire", func() error {
 			first, second, err := c.pair(id)
 			if err == nil && (second != nil || first.ClientStatus != "running") {
 				err = fmt.Errorf("%+v %+v", first, second)
@@ -137,7 +155,7 @@ func TestDisconnect_B01_B04(t *testing.T) {
 	}
 
 	c.wire.Cut()
-	agenttest.Eventually(t, "the client stops by itself what says so, and nothing else", func() error {
+	patiently(t, "the client stops by itself what says so, and nothing else", func() error {
 		seen := map[string]bool{}
 		for _, p := range c.client.Processes() {
 			if p.Task {
@@ -151,7 +169,7 @@ func TestDisconnect_B01_B04(t *testing.T) {
 	})
 	for id, want := range map[string]string{"best": "unknown", "original": "unknown", "replaced": "unknown", "longest": "unknown", "waits": "unknown",
 		"lost": "lost", "itself": "lost", "plain": "lost"} {
-		agenttest.Eventually(t, id+" away", func() error {
+		patiently(t, id+" away", func() error {
 			first, second, err := c.pair(id)
 			switch {
 			case err != nil:
@@ -166,9 +184,9 @@ func TestDisconnect_B01_B04(t *testing.T) {
 	c.wire.Heal()
 	for id := range jobs {
 		stays := map[string]bool{"best": true, "original": true, "longest": true, "waits": true}[id]
-		agenttest.Eventually(t, id+" back", func() error { return c.back(id, stays) })
+		patiently(t, id+" back", func() error { return c.back(id, stays) })
 	}
-	agenttest.Eventually(t, "only what stays runs behind the wire", func() error {
+	patiently(t, "only what stays runs behind the wire", func() error {
 		n := 0
 		for _, p := range c.client.Processes() {
 			if p.Task {
