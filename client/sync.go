@@ -22,6 +22,7 @@ const (
 func (c *Client) keepRegistered(ctx context.Context) error {
 	retry := minRetry
 	for ctx.Err() == nil {
+		c.contact.asking()
 		resp, err := c.register(ctx)
 		if err != nil {
 			c.log.Warn("cannot register the node; trying again", "error", err)
