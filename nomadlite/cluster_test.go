@@ -210,7 +210,7 @@ func TestKEKGoesToPeersAlone(t *testing.T) {
 	_, err := leader.giveKEKs(leader.context(), &api.KEKWanted{ServerID: newID(), RootKeys: []string{k.KeyID}})
 	says(t, "a stranger", err, "is no Raft peer")
 	other := rest(all, leader)[0]
-	if _, err := other.hand(nil, nil); err != nil {
+	if _, err := other.hand(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the peers have the key", func() bool { return other.keys.Has(k.KEK) })
@@ -280,7 +280,7 @@ func TestRaftFiles(t *testing.T) {
 // elsewhere.
 func TestHandOver(t *testing.T) {
 	all := startServers(t, 3)
-	leader := leaderOf(t, all)
+	leaderOf(t, all)
 	var writers sync.WaitGroup
 	stop := make(chan struct{})
 	open := make(chan uint64, 1000) // terms in which a write was left open
@@ -305,7 +305,7 @@ func TestHandOver(t *testing.T) {
 	}
 	planned := map[uint64]bool{}
 	for tries := 0; len(planned) < 4 && tries < 40; tries++ {
-		leader = leaderOf(t, all)
+		leader := leaderOf(t, all)
 		term := leader.raft.CurrentTerm()
 		to := rest(all, leader)[0]
 		if _, err := leader.TransferLeadership(context.Background(), to.ID(), ""); err == nil {
