@@ -260,6 +260,57 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// TestWritesOutliveTheirAgent: a write that is under way when its agent ends is
+// done all the same; a read ends at once.
+func TestWritesOutliveTheirAgent(t *testing.T) {
+	began, release := make(chan struct{}, 1), make(chan struct{})
+	handler := func(ctx context.Context, r *Request) (*Response, error) {
+		began <- struct{}{}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-release:
+			return &Response{Body: map[string]string{}}, nil
+		}
+	}
+	m := NewMux(MuxConfig{Resolve: NoACLs})
+	m.Bind("job.register", handler)
+	m.Bind("job.list", handler)
+	ctx, end := context.WithCancel(t.Context())
+	web := httptest.NewUnstartedServer(m)
+	web.Config.BaseContext = func(net.Listener) context.Context { return ctx }
+	web.Start()
+	t.Cleanup(web.Close)
+	answers := map[string]chan string{}
+	for _, method := range []string{http.MethodPut, http.MethodGet} {
+		answer := make(chan string, 1)
+		answers[method] = answer
+		go func() {
+			req, err := http.NewRequest(method, web.URL+"/v1/jobs", strings.NewReader("{}"))
+			if err != nil {
+				answer <- err.Error()
+				return
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				answer <- err.Error()
+				return
+			}
+			resp.Body.Close()
+			answer <- resp.Status
+		}()
+		<-began
+	}
+	end()
+	if got := <-answers[http.MethodGet]; got != "500 Internal Server Error" {
+		t.Errorf("the read: %s", got)
+	}
+	close(release)
+	if got := <-answers[http.MethodPut]; got != "200 OK" {
+		t.Errorf("the write: %s", got)
+	}
+}
+
 // TestExecSaysWhyItEnded ends a session with an error while its input is still
 // being read, as a driver does whose task ended meanwhile.
 func TestExecSaysWhyItEnded(t *testing.T) {

@@ -55,6 +55,8 @@ const (
 const (
 	relayHold  = 10 * time.Second
 	relayPause = 50 * time.Millisecond
+	// endGrace is less than an ending agent waits for its requests.
+	endGrace = time.Second
 )
 
 // answer answers an admitted request here or elsewhere, again when the one who
@@ -63,6 +65,12 @@ func (m *Mux) answer(out *responder, r *Request) {
 	if f := r.Route.Fixed; f != nil {
 		out.fixed(f)
 		return
+	}
+	ctx := r.HTTP.Context()
+	if !r.repeatable() && r.Route.Answer != AnswerWebsocket {
+		longer, cancel := linger(ctx)
+		defer cancel()
+		r.HTTP = r.HTTP.WithContext(longer)
 	}
 	var deadline time.Time
 	for {
@@ -74,14 +82,13 @@ func (m *Mux) answer(out *responder, r *Request) {
 		if errors.As(err, &moved) {
 			continue // it is for another region: once
 		}
-		if r.Hop() != "" || r.internal && r.HTTP.Context().Err() != nil {
+		if r.Hop() != "" || r.internal && ctx.Err() != nil {
 			out.notHere(err) // this agent is not the one, or ends
 			return
 		}
 		if deadline.IsZero() {
 			deadline = time.Now().Add(relayHold)
 		}
-		ctx := r.HTTP.Context()
 		if time.Now().After(deadline) || ctx.Err() != nil {
 			out.fail(err)
 			return
@@ -91,6 +98,20 @@ func (m *Mux) answer(out *responder, r *Request) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// linger is ctx, but its end comes endGrace later: a write that is under way
+// when its agent ends is still done, so that nobody has to ask whether it was.
+func linger(ctx context.Context) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(endGrace):
+			cancel()
+		case <-longer.Done():
+		}
+	})
+	return longer, func() { stop(); cancel() }
 }
 
 // notHere tells another agent that a request had no effect here.
@@ -191,8 +212,10 @@ func (m *Mux) relay(out *responder, r *Request, up *Upstream) error {
 
 // relayFailed decides about a request that got no answer.
 func (m *Mux) relayFailed(out *responder, r *Request, up *Upstream, err error) error {
-	if r.HTTP.Context().Err() != nil {
-		out.fail(r.HTTP.Context().Err())
+	if ctx := r.HTTP.Context(); ctx.Err() != nil && r.internal && r.repeatable() {
+		return ErrNotHere // this agent ends: another can still answer
+	} else if ctx.Err() != nil {
+		out.fail(ctx.Err())
 		return nil
 	}
 	var dial *wire.DialError

@@ -270,6 +270,12 @@ func TestServicesComeBack_B14(t *testing.T) {
 	if count() != 2 {
 		t.Fatalf("%d services", count())
 	}
+	// Nobody gives the node's work up meanwhile.
+	paused := *s.store.Snapshot().SchedulerConfig()
+	paused.PauseEvalBroker = true
+	if _, _, err := s.SetSchedulerConfig(ctx, &paused, nil); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.missed(ctx, s.node.ID); err != nil {
 		t.Fatal(err)
 	}
