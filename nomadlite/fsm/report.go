@@ -44,6 +44,7 @@ func reports(name string) command {
 			}
 			return nil, t.ApplyReports(list)
 		},
+		decode: func(payload []byte) (any, error) { return decodeReports(payload) },
 	}
 }
 
