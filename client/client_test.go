@@ -306,7 +306,17 @@ func startWith(t *testing.T, dir string, s *servers, ephemeral bool, change func
 		web.CloseClientConnections()
 		web.Close()
 	})
-	t.Cleanup(stop)
+	t.Cleanup(func() {
+		stop()
+		if c.host == nil { // it never ran
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := c.host.Stop(ctx); err != nil { // a durable node's keeper and plugins live on
+			t.Errorf("the keeper is left: %v", err)
+		}
+	})
 	return &site{Client: c, servers: s, http: client, stop: stop}
 }
 
