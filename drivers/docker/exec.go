@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
@@ -58,20 +59,58 @@ func (d *Driver) beside(ctx context.Context, taskID string, argv []string, tty, 
 	return &command{s, t, made.ID, conn}, nil
 }
 
-// kill ends the command if it still runs. The engine has no call for it, but
-// tells the process, which is checked to be of the container.
+// Retries of ending a command: a busy engine may not tell its process at once.
+const (
+	killTries = 60
+	killPause = time.Second
+)
+
+// kill ends the command if it still runs, later if the engine does not answer
+// now.
 func (c *command) kill() {
+	if c.killed() {
+		return
+	}
+	go func() {
+		for range killTries {
+			select {
+			case <-time.After(killPause):
+			case <-c.s.ctx.Done():
+				return
+			}
+			if c.killed() {
+				return
+			}
+		}
+		c.t.log.Warn("cannot end a command whose caller is gone: the engine does not tell its process", "exec_id", c.id)
+	}()
+}
+
+// killed tries to end the command; false means that it may still run. The
+// engine has no call for it, but tells the process, which is checked to be of
+// the container.
+func (c *command) killed() bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.s.ctx), execEndGrace)
 	defer cancel()
 	info, err := c.s.engine.ContainerExecInspect(ctx, c.id)
-	if err != nil || !info.Running || info.Pid <= 1 {
-		return
+	switch {
+	case cerrdefs.IsNotFound(err):
+		return true
+	case err != nil:
+		return false
+	case !info.Running:
+		return true
+	case info.Pid <= 1:
+		return false
 	}
 	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", info.Pid))
-	if err != nil || !strings.Contains(string(groups), c.t.state.ContainerID) {
-		return // another host, or gone
+	if err != nil {
+		return false // it ended meanwhile, and the engine will say so
 	}
-	_ = syscall.Kill(info.Pid, syscall.SIGKILL)
+	if strings.Contains(string(groups), c.t.state.ContainerID) { // else it is on another host
+		_ = syscall.Kill(info.Pid, syscall.SIGKILL)
+	}
+	return true
 }
 
 // result is how the command ended.
