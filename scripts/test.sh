@@ -23,7 +23,7 @@ if ((status)); then
   echo "---- failures"
   grep -nE '^\s*--- FAIL' "$out" || true
   # The lines around each failure, and everything of a package that broke.
-  awk '/^=== (RUN|CONT|NAME)/{next} /--- FAIL|FAIL\t|panic:|Error|_test.go:[0-9]+:/{print}' "$out" | head -n 200
+  awk '/^=== (RUN|CONT|NAME)/{next} /--- FAIL|FAIL\t|panic:|Error|_test.go:[0-9]+:/ && n++ < 200' "$out"
 fi
 passed=$(grep -cE '^\s*--- PASS' "$out" || true)
 failed=$(grep -cE '^\s*--- FAIL' "$out" || true)
