@@ -96,18 +96,6 @@ type allowedModes struct {
 // defaultLogging keeps an engine's own copy of the output small.
 var defaultLogging = logging{Type: "json-file", Config: []map[string]string{{"max-file": "2", "max-size": "2m"}}}
 
-func text(name, fallback string) *hclspec.Spec {
-	return hclspec.NewDefault(hclspec.NewAttr(name, "string", false), hclspec.NewLiteral(`"`+fallback+`"`))
-}
-
-func number(name, fallback string) *hclspec.Spec {
-	return hclspec.NewDefault(hclspec.NewAttr(name, "number", false), hclspec.NewLiteral(fallback))
-}
-
-func flag(name string) *hclspec.Spec {
-	return hclspec.NewDefault(hclspec.NewAttr(name, "bool", false), hclspec.NewLiteral("false"))
-}
-
 func attr(name, typ string) *hclspec.Spec { return hclspec.NewAttr(name, typ, false) }
 
 func block(name string, nested map[string]*hclspec.Spec) *hclspec.Spec {
@@ -121,36 +109,36 @@ var pluginSchema = hclspec.NewObject(specs{
 	"auth":         block("auth", specs{"config": attr("config", "string"), "helper": attr("helper", "string")}),
 	"tls":          block("tls", specs{"cert": attr("cert", "string"), "key": attr("key", "string"), "ca": attr("ca", "string")}),
 	"extra_labels": attr("extra_labels", "list(string)"),
-	"logging":      block("logging", specs{"type": text("type", "json-file"), "config": attr("config", "list(map(string))")}),
+	"logging":      block("logging", specs{"type": hclspec.NewText("type", "json-file"), "config": attr("config", "list(map(string))")}),
 	"gc": block("gc", specs{
-		"image": attr("image", "bool"), "image_delay": text("image_delay", "3m"), "container": attr("container", "bool"),
-		"image_pins": attr("image_pins", "list(string)"), "image_disk_percent": number("image_disk_percent", "90"),
+		"image": attr("image", "bool"), "image_delay": hclspec.NewText("image_delay", "3m"), "container": attr("container", "bool"),
+		"image_pins": attr("image_pins", "list(string)"), "image_disk_percent": hclspec.NewNumber("image_disk_percent", "90"),
 		"dangling_containers": block("dangling_containers", specs{
-			"enabled": attr("enabled", "bool"), "period": text("period", "5m"), "creation_grace": text("creation_grace", "5m"),
-			"dry_run": flag("dry_run"),
+			"enabled": attr("enabled", "bool"), "period": hclspec.NewText("period", "5m"), "creation_grace": hclspec.NewText("creation_grace", "5m"),
+			"dry_run": hclspec.NewFlag("dry_run"),
 		}),
 	}),
-	"volumes":                                block("volumes", specs{"enabled": flag("enabled"), "selinuxlabel": attr("selinuxlabel", "string")}),
-	"allow_privileged":                       flag("allow_privileged"),
+	"volumes":                                block("volumes", specs{"enabled": hclspec.NewFlag("enabled"), "selinuxlabel": attr("selinuxlabel", "string")}),
+	"allow_privileged":                       hclspec.NewFlag("allow_privileged"),
 	"allow_caps":                             attr("allow_caps", "list(string)"),
-	"nvidia_runtime":                         text("nvidia_runtime", "nvidia"),
+	"nvidia_runtime":                         hclspec.NewText("nvidia_runtime", "nvidia"),
 	"allow_runtimes":                         attr("allow_runtimes", "list(string)"),
 	"allow_devices":                          attr("allow_devices", "list(string)"),
 	"allow_security_opts":                    attr("allow_security_opts", "list(string)"),
-	"infra_image":                            text("infra_image", "registry.k8s.io/pause-"+runtime.GOARCH+":3.3"),
-	"infra_image_pull_timeout":               text("infra_image_pull_timeout", "5m"),
-	"image_pull_timeout":                     text("image_pull_timeout", "5m"),
-	"container_exists_attempts":              number("container_exists_attempts", "5"),
-	"oom_score_adj":                          number("oom_score_adj", "0"),
-	"pull_activity_timeout":                  text("pull_activity_timeout", "2m"),
-	"pids_limit":                             number("pids_limit", "0"),
-	"disable_log_collection":                 flag("disable_log_collection"),
-	"windows_allow_insecure_container_admin": flag("windows_allow_insecure_container_admin"),
+	"infra_image":                            hclspec.NewText("infra_image", "registry.k8s.io/pause-"+runtime.GOARCH+":3.3"),
+	"infra_image_pull_timeout":               hclspec.NewText("infra_image_pull_timeout", "5m"),
+	"image_pull_timeout":                     hclspec.NewText("image_pull_timeout", "5m"),
+	"container_exists_attempts":              hclspec.NewNumber("container_exists_attempts", "5"),
+	"oom_score_adj":                          hclspec.NewNumber("oom_score_adj", "0"),
+	"pull_activity_timeout":                  hclspec.NewText("pull_activity_timeout", "2m"),
+	"pids_limit":                             hclspec.NewNumber("pids_limit", "0"),
+	"disable_log_collection":                 hclspec.NewFlag("disable_log_collection"),
+	"windows_allow_insecure_container_admin": hclspec.NewFlag("windows_allow_insecure_container_admin"),
 	"allowed_modes": block("allowed_modes", specs{
 		"pid": attr("pid", "list(string)"), "ipc": attr("ipc", "list(string)"),
 		"userns": attr("userns", "list(string)"), "uts": attr("uts", "list(string)"),
 	}),
-	"max_parallel_starts": number("max_parallel_starts", "0"),
+	"max_parallel_starts": hclspec.NewNumber("max_parallel_starts", "0"),
 })
 
 // Limits of the plugin's configuration.

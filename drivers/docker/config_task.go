@@ -132,7 +132,7 @@ type volumeDriver struct {
 }
 
 var mountSpec = hclspec.NewObject(specs{
-	"type":         text("type", "volume"),
+	"type":         hclspec.NewText("type", "volume"),
 	"target":       attr("target", "string"),
 	"source":       attr("source", "string"),
 	"readonly":     attr("readonly", "bool"),
@@ -157,8 +157,8 @@ var taskSchema = hclspec.NewObject(specs{
 	"cgroupns":                  attr("cgroupns", "string"),
 	"command":                   attr("command", "string"),
 	"container_exists_attempts": attr("container_exists_attempts", "number"),
-	"cpu_cfs_period":            number("cpu_cfs_period", "100000"),
-	"cpu_hard_limit":            flag("cpu_hard_limit"),
+	"cpu_cfs_period":            hclspec.NewNumber("cpu_cfs_period", "100000"),
+	"cpu_hard_limit":            hclspec.NewFlag("cpu_hard_limit"),
 	"cpuset_cpus":               attr("cpuset_cpus", "string"),
 	"devices": hclspec.NewBlockList("devices", 0, 0, hclspec.NewObject(specs{
 		"host_path": attr("host_path", "string"), "container_path": attr("container_path", "string"),

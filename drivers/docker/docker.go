@@ -213,24 +213,16 @@ func (d *Driver) Capabilities(context.Context) (*driver.Capabilities, error) {
 
 // Fingerprint implements driver.Describer.
 func (d *Driver) Fingerprint(ctx context.Context, send func(*driver.Fingerprint) error) error {
-	for {
+	return driver.RepeatFingerprint(ctx, fingerprintInterval, func(ctx context.Context) (*driver.Fingerprint, <-chan struct{}, error) {
 		s, err := d.session()
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		d.mu.Lock()
 		changed := d.changed
 		d.mu.Unlock()
-		if err := send(d.look(ctx, s)); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		case <-time.After(fingerprintInterval):
-		}
-	}
+		return d.look(ctx, s), changed, nil
+	}, send)
 }
 
 // look asks the engine what it is.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 
+	"github.com/nomadlite/nomadlite/plugins/base"
 	"github.com/nomadlite/nomadlite/plugins/driver"
 )
 
@@ -27,7 +28,7 @@ func (d *Driver) TaskStats(ctx context.Context, id string, interval time.Duratio
 		return err
 	}
 	measure := func() (*driver.TaskStats, error) { return t.s.measure(ctx, t) }
-	return driver.StreamStats(ctx, interval, t.gone, measure, send)
+	return base.StreamStats(ctx, interval, t.gone, measure, send)
 }
 
 // measure asks the engine once. CPU is the mean since the last call, or since

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nomadlite/nomadlite/drivers/cgroup"
+	"github.com/nomadlite/nomadlite/plugins/base"
 	"github.com/nomadlite/nomadlite/plugins/driver"
 )
 
@@ -35,7 +36,7 @@ func (r *Runtime) TaskStats(ctx context.Context, id string, interval time.Durati
 		return err
 	}
 	measure := func() (*driver.TaskStats, error) { return t.measure(time.Now()), nil }
-	return driver.StreamStats(ctx, interval, t.done, measure, send)
+	return base.StreamStats(ctx, interval, t.done, measure, send)
 }
 
 // measure reads what the task's processes use; CPU is the mean since the last

@@ -23,14 +23,8 @@ type pluginConfig struct {
 
 // pluginSchema is the schema of pluginConfig.
 var pluginSchema = hclspec.NewObject(map[string]*hclspec.Spec{
-	"fs_isolation": hclspec.NewDefault(
-		hclspec.NewAttr("fs_isolation", "string", false),
-		hclspec.NewLiteral(`"none"`),
-	),
-	"shutdown_periodic_after": hclspec.NewDefault(
-		hclspec.NewAttr("shutdown_periodic_after", "bool", false),
-		hclspec.NewLiteral("false"),
-	),
+	"fs_isolation":               hclspec.NewText("fs_isolation", "none"),
+	"shutdown_periodic_after":    hclspec.NewFlag("shutdown_periodic_after"),
 	"shutdown_periodic_duration": hclspec.NewAttr("shutdown_periodic_duration", "number", false),
 })
 

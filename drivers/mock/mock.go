@@ -101,7 +101,7 @@ func (d *Driver) Capabilities(context.Context) (*driver.Capabilities, error) {
 
 // Fingerprint is driver.Describer's: healthy, until shutdown_periodic_after.
 func (d *Driver) Fingerprint(ctx context.Context, send func(*driver.Fingerprint) error) error {
-	return driver.StreamFingerprint(ctx, fingerprintInterval, d.look, send)
+	return base.StreamChanges(ctx, fingerprintInterval, d.look, send)
 }
 
 func (d *Driver) look(context.Context) *driver.Fingerprint {
@@ -280,7 +280,7 @@ func (d *Driver) TaskStats(ctx context.Context, id string, interval time.Duratio
 	if err != nil {
 		return err
 	}
-	return driver.StreamStats(ctx, interval, t.exited, func() (*driver.TaskStats, error) {
+	return base.StreamStats(ctx, interval, t.exited, func() (*driver.TaskStats, error) {
 		return &driver.TaskStats{ID: id, Time: time.Now(), Usage: &driver.ResourceUsage{
 			CPU:    &driver.CPUStats{Percent: 1, Measured: []string{driver.MeasuredPercent}},
 			Memory: &driver.MemoryStats{RSS: 1 << 20, Measured: []string{driver.MeasuredRSS}},

@@ -56,22 +56,14 @@ type taskConfig struct {
 	PortMap          []map[string]int `codec:"port_map"`
 }
 
-func text(name, fallback string) *hclspec.Spec {
-	return hclspec.NewDefault(hclspec.NewAttr(name, "string", false), hclspec.NewLiteral(`"`+fallback+`"`))
-}
-
-func flag(name string) *hclspec.Spec {
-	return hclspec.NewDefault(hclspec.NewAttr(name, "bool", false), hclspec.NewLiteral("false"))
-}
-
 var taskSchema = hclspec.NewObject(map[string]*hclspec.Spec{
 	"image_path":        hclspec.NewAttr("image_path", "string", true),
-	"emulator":          text("emulator", "x86_64"),
-	"machine_type":      text("machine_type", "pc"),
-	"accelerator":       text("accelerator", "tcg"),
-	"drive_interface":   text("drive_interface", "ide"),
-	"graceful_shutdown": flag("graceful_shutdown"),
-	"guest_agent":       flag("guest_agent"),
+	"emulator":          hclspec.NewText("emulator", "x86_64"),
+	"machine_type":      hclspec.NewText("machine_type", "pc"),
+	"accelerator":       hclspec.NewText("accelerator", "tcg"),
+	"drive_interface":   hclspec.NewText("drive_interface", "ide"),
+	"graceful_shutdown": hclspec.NewFlag("graceful_shutdown"),
+	"guest_agent":       hclspec.NewFlag("guest_agent"),
 	"args":              hclspec.NewAttr("args", "list(string)", false),
 	"port_map":          hclspec.NewAttr("port_map", "list(map(number))", false),
 })

@@ -120,7 +120,7 @@ func Found() bool { return len(emulators()) > 0 }
 
 // Fingerprint implements driver.Describer.
 func (d *Driver) Fingerprint(ctx context.Context, send func(*driver.Fingerprint) error) error {
-	return driver.StreamFingerprint(ctx, fingerprintInterval, d.look, send)
+	return base.StreamChanges(ctx, fingerprintInterval, d.look, send)
 }
 
 // look names the emulators and their version. One is started for that only

@@ -43,9 +43,9 @@ type pluginConfig struct {
 }
 
 var pluginSchema = hclspec.NewObject(map[string]*hclspec.Spec{
-	"enabled":          hclspec.NewDefault(hclspec.NewAttr("enabled", "bool", false), hclspec.NewLiteral("false")),
-	"denied_host_uids": hclspec.NewDefault(hclspec.NewAttr("denied_host_uids", "string", false), hclspec.NewLiteral(`""`)),
-	"denied_host_gids": hclspec.NewDefault(hclspec.NewAttr("denied_host_gids", "string", false), hclspec.NewLiteral(`""`)),
+	"enabled":          hclspec.NewFlag("enabled"),
+	"denied_host_uids": hclspec.NewText("denied_host_uids", ""),
+	"denied_host_gids": hclspec.NewText("denied_host_gids", ""),
 	"denied_envvars":   hclspec.NewAttr("denied_envvars", "list(string)", false),
 })
 
@@ -65,7 +65,7 @@ var taskSchema = hclspec.NewObject(map[string]*hclspec.Spec{
 	"args":               hclspec.NewAttr("args", "list(string)", false),
 	"cgroup_v2_override": hclspec.NewAttr("cgroup_v2_override", "string", false),
 	"cgroup_v1_override": hclspec.NewAttr("cgroup_v1_override", "list(map(string))", false),
-	"oom_score_adj":      hclspec.NewDefault(hclspec.NewAttr("oom_score_adj", "number", false), hclspec.NewLiteral("0")),
+	"oom_score_adj":      hclspec.NewNumber("oom_score_adj", "0"),
 	"work_dir":           hclspec.NewAttr("work_dir", "string", false),
 	"denied_envvars":     hclspec.NewAttr("denied_envvars", "list(string)", false),
 })
@@ -136,27 +136,17 @@ func (d *Driver) Capabilities(context.Context) (*driver.Capabilities, error) {
 
 // Fingerprint implements driver.Describer.
 func (d *Driver) Fingerprint(ctx context.Context, send func(*driver.Fingerprint) error) error {
-	for {
+	return driver.RepeatFingerprint(ctx, fingerprintInterval, func(context.Context) (*driver.Fingerprint, <-chan struct{}, error) {
 		d.mu.Lock()
-		enabled, changed := d.config.Enabled, d.changed
-		d.mu.Unlock()
-		fp := &driver.Fingerprint{Health: driver.HealthUndetected, HealthDescription: "disabled"}
-		if enabled {
-			fp = &driver.Fingerprint{
-				Health: driver.HealthHealthy, HealthDescription: driver.HealthDescriptionHealthy,
-				Attributes: map[string]base.Attribute{"driver." + Name: base.BoolAttribute(true)},
-			}
+		defer d.mu.Unlock()
+		if !d.config.Enabled {
+			return &driver.Fingerprint{Health: driver.HealthUndetected, HealthDescription: "disabled"}, d.changed, nil
 		}
-		if err := send(fp); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		case <-time.After(fingerprintInterval):
-		}
-	}
+		return &driver.Fingerprint{
+			Health: driver.HealthHealthy, HealthDescription: driver.HealthDescriptionHealthy,
+			Attributes: map[string]base.Attribute{"driver." + Name: base.BoolAttribute(true)},
+		}, d.changed, nil
+	}, send)
 }
 
 // StartTask implements driver.Runner.

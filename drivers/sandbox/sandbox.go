@@ -44,22 +44,14 @@ type pluginConfig struct {
 	ChrootEnv      map[string]string `codec:"chroot_env"`
 }
 
-func text(name, fallback string) *hclspec.Spec {
-	return hclspec.NewDefault(hclspec.NewAttr(name, "string", false), hclspec.NewLiteral(`"`+fallback+`"`))
-}
-
-func flag(name string) *hclspec.Spec {
-	return hclspec.NewDefault(hclspec.NewAttr(name, "bool", false), hclspec.NewLiteral("false"))
-}
-
 var pluginSchema = hclspec.NewObject(map[string]*hclspec.Spec{
-	"no_pivot_root":    flag("no_pivot_root"),
-	"default_pid_mode": text("default_pid_mode", "private"),
-	"default_ipc_mode": text("default_ipc_mode", "private"),
+	"no_pivot_root":    hclspec.NewFlag("no_pivot_root"),
+	"default_pid_mode": hclspec.NewText("default_pid_mode", "private"),
+	"default_ipc_mode": hclspec.NewText("default_ipc_mode", "private"),
 	"allow_caps":       hclspec.NewAttr("allow_caps", "list(string)", false),
-	"denied_host_uids": text("denied_host_uids", ""),
-	"denied_host_gids": text("denied_host_gids", ""),
-	"allow_root":       flag("allow_root"),
+	"denied_host_uids": hclspec.NewText("denied_host_uids", ""),
+	"denied_host_gids": hclspec.NewText("denied_host_gids", ""),
+	"allow_root":       hclspec.NewFlag("allow_root"),
 	"chroot_env":       hclspec.NewBlockAttrs("chroot_env", "string", false),
 })
 
@@ -188,20 +180,12 @@ func (d *Driver) Capabilities(context.Context) (*driver.Capabilities, error) {
 
 // Fingerprint implements driver.Describer.
 func (d *Driver) Fingerprint(ctx context.Context, send func(*driver.Fingerprint) error) error {
-	for {
+	return driver.RepeatFingerprint(ctx, fingerprintInterval, func(ctx context.Context) (*driver.Fingerprint, <-chan struct{}, error) {
 		d.mu.Lock()
 		changed := d.changed
 		d.mu.Unlock()
-		if err := send(d.look(ctx)); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		case <-time.After(fingerprintInterval):
-		}
-	}
+		return d.look(ctx), changed, nil
+	}, send)
 }
 
 func (d *Driver) look(ctx context.Context) *driver.Fingerprint {

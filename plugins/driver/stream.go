@@ -2,35 +2,28 @@ package driver
 
 import (
 	"context"
-	"reflect"
 	"sync"
 	"time"
 )
 
-// StreamFingerprint is Fingerprint for a driver that looks at its node from
-// time to time: it sends at once, looks again every interval and sends what
-// changed, until ctx ends.
-func StreamFingerprint(ctx context.Context, interval time.Duration, look func(context.Context) *Fingerprint, send func(*Fingerprint) error) error {
-	last := look(ctx)
-	if err := send(last); err != nil {
-		return err
-	}
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
+// RepeatFingerprint is Fingerprint for a driver whose configuration may change:
+// it sends at once, and again every interval and whenever the channel that look
+// returned is closed, until ctx ends. An error of look ends it.
+func RepeatFingerprint(ctx context.Context, interval time.Duration, look func(context.Context) (*Fingerprint, <-chan struct{}, error), send func(*Fingerprint) error) error {
 	for {
+		now, changed, err := look(ctx)
+		if err != nil {
+			return err
+		}
+		if err := send(now); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-changed:
+		case <-time.After(interval):
 		}
-		next := look(ctx)
-		if reflect.DeepEqual(last, next) {
-			continue
-		}
-		if err := send(next); err != nil {
-			return err
-		}
-		last = next
 	}
 }
 
@@ -79,32 +72,6 @@ func (e *Events) Stream(ctx context.Context, send func(*TaskEvent) error) error 
 			}
 		case <-ctx.Done():
 			return nil
-		}
-	}
-}
-
-// minStatsInterval keeps a careless caller from making a driver spin.
-const minStatsInterval = 100 * time.Millisecond
-
-// StreamStats is Observer.TaskStats for a driver that measures on demand: it
-// sends at once and then every interval, until exited is closed or ctx ends.
-func StreamStats(ctx context.Context, interval time.Duration, exited <-chan struct{}, measure func() (*TaskStats, error), send func(*TaskStats) error) error {
-	ticker := time.NewTicker(max(interval, minStatsInterval))
-	defer ticker.Stop()
-	for {
-		stats, err := measure()
-		if err != nil {
-			return err
-		}
-		if err := send(stats); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-exited:
-			return nil
-		case <-ticker.C:
 		}
 	}
 }

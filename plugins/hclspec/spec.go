@@ -66,3 +66,18 @@ func NewLiteral(expression string) *Spec {
 func NewDefault(primary, fallback *Spec) *Spec {
 	return &Spec{Block: &hclspecpb.Spec_Default{Default: &hclspecpb.Default{Primary: primary, Default: fallback}}}
 }
+
+// NewText is a text with a default, which holds no quotes.
+func NewText(name, fallback string) *Spec {
+	return NewDefault(NewAttr(name, "string", false), NewLiteral(`"`+fallback+`"`))
+}
+
+// NewNumber is a number with a default, an HCL expression.
+func NewNumber(name, fallback string) *Spec {
+	return NewDefault(NewAttr(name, "number", false), NewLiteral(fallback))
+}
+
+// NewFlag is a truth value that is false by default.
+func NewFlag(name string) *Spec {
+	return NewDefault(NewAttr(name, "bool", false), NewLiteral("false"))
+}

@@ -16,7 +16,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -41,9 +40,8 @@ const (
 )
 
 const (
-	lookEvery   = 500 * time.Millisecond
-	maxReason   = 200 // bytes of a file that are read
-	minInterval = 100 * time.Millisecond
+	lookEvery = 500 * time.Millisecond
+	maxReason = 200 // bytes of a file that are read
 )
 
 // settings is the plugin block.
@@ -94,7 +92,7 @@ func (a *accelerators) settings() settings {
 }
 
 // look reads the folder.
-func (a *accelerators) look() []*device.Group {
+func (a *accelerators) look(context.Context) []*device.Group {
 	g := &device.Group{Vendor: vendor, Type: kind, Name: model, Attributes: map[string]base.Attribute{
 		"memory": base.IntAttribute(memoryMiB, "MiB"),
 		"cores":  base.IntAttribute(128, ""),
@@ -133,27 +131,7 @@ func (a *accelerators) read(name string) (string, error) {
 
 // Fingerprint implements device.Device.
 func (a *accelerators) Fingerprint(ctx context.Context, send func([]*device.Group) error) error {
-	last := a.look()
-	if err := send(last); err != nil {
-		return err
-	}
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-		now := a.look()
-		if reflect.DeepEqual(now, last) {
-			continue
-		}
-		if err := send(now); err != nil {
-			return err
-		}
-		last = now
-	}
+	return base.StreamChanges(ctx, lookEvery, a.look, send)
 }
 
 // Reserve implements device.Device.
@@ -177,27 +155,20 @@ func (a *accelerators) Reserve(_ context.Context, ids []string) (*device.Reserva
 
 // Stats implements device.Device: each byte of a file is a MiB in use.
 func (a *accelerators) Stats(ctx context.Context, interval time.Duration, send func([]*device.GroupStats) error) error {
-	ticker := time.NewTicker(max(interval, minInterval))
-	defer ticker.Stop()
-	for {
-		stats := &device.GroupStats{Vendor: vendor, Type: kind, Name: model, Instances: map[string]*device.Stats{}}
-		for _, g := range a.look() {
-			for _, d := range g.Devices {
-				used, total := int64(len(d.HealthDescription)+len("ok")), int64(memoryMiB)
-				memory := &device.StatValue{IntNumeratorVal: &used, IntDenominatorVal: &total, Unit: "MiB", Desc: "memory in use"}
-				stats.Instances[d.ID] = &device.Stats{
-					Summary: memory, Time: time.Now(),
-					Stats: &device.StatObject{Attributes: map[string]*device.StatValue{"Memory": memory}},
-				}
+	return base.StreamStats(ctx, interval, nil, a.measure, send)
+}
+
+func (a *accelerators) measure() ([]*device.GroupStats, error) {
+	stats := &device.GroupStats{Vendor: vendor, Type: kind, Name: model, Instances: map[string]*device.Stats{}}
+	for _, g := range a.look(context.Background()) {
+		for _, d := range g.Devices {
+			used, total := int64(len(d.HealthDescription)+len("ok")), int64(memoryMiB)
+			memory := &device.StatValue{IntNumeratorVal: &used, IntDenominatorVal: &total, Unit: "MiB", Desc: "memory in use"}
+			stats.Instances[d.ID] = &device.Stats{
+				Summary: memory, Time: time.Now(),
+				Stats: &device.StatObject{Attributes: map[string]*device.StatValue{"Memory": memory}},
 			}
 		}
-		if err := send([]*device.GroupStats{stats}); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
 	}
+	return []*device.GroupStats{stats}, nil
 }
