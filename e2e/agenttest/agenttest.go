@@ -4,8 +4,10 @@ package agenttest
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -171,7 +173,8 @@ func (a *Agent) ready() error {
 			return fmt.Errorf("the agent exited at once:\n%s", a.LogTail())
 		default:
 		}
-		if body, err := a.get("/v1/nodes"); err == nil && strings.Contains(body, `"Status":"ready"`) {
+		var body string
+		if err := a.Get("/v1/nodes", &body); err == nil && strings.Contains(body, `"Status":"ready"`) {
 			return nil
 		}
 		if time.Now().After(deadline) {
@@ -181,15 +184,54 @@ func (a *Agent) ready() error {
 	return nil
 }
 
-func (a *Agent) get(path string) (string, error) {
+// Get reads the answer of a route: JSON, or with a *string whatever it is. A
+// status other than 200 is an error.
+func (a *Agent) Get(path string, into any) error {
 	resp, err := http.Get(a.Addr + path)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer resp.Body.Close()
-	var b bytes.Buffer
-	_, err = b.ReadFrom(resp.Body)
-	return b.String(), err
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s: %s, %v", path, resp.Status, raw, err)
+	}
+	if text, ok := into.(*string); ok {
+		*text = string(raw)
+		return nil
+	}
+	return json.Unmarshal(raw, into)
+}
+
+// Driver is what the agent's node says of a driver.
+type Driver struct {
+	Detected, Healthy bool
+	HealthDescription string
+}
+
+// Drivers are those of the agent's node.
+func (a *Agent) Drivers() (map[string]Driver, error) {
+	var nodes []struct{ Drivers map[string]Driver }
+	if err := a.Get("/v1/nodes", &nodes); err != nil {
+		return nil, err
+	}
+	if len(nodes) != 1 {
+		return nil, fmt.Errorf("%d nodes", len(nodes))
+	}
+	return nodes[0].Drivers, nil
+}
+
+// CLI runs a verb against the agent and returns its output and exit code.
+func (a *Agent) CLI(t testing.TB, args ...string) (string, int) {
+	t.Helper()
+	bin, err := Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, args...)
+	cmd.Env = append(os.Environ(), "NOMAD_ADDR="+a.Addr)
+	out, _ := cmd.CombinedOutput() // how it ended is the code
+	return string(out), cmd.ProcessState.ExitCode()
 }
 
 // LogTail is the end of the agent's log.
@@ -332,7 +374,13 @@ func New(t testing.TB, durable bool, args ...string) *Agent {
 // Eventually waits until cond holds and fails the test when it does not.
 func Eventually(t testing.TB, what string, cond func() error) {
 	t.Helper()
-	deadline := time.Now().Add(Patience)
+	Within(t, Patience, what, cond)
+}
+
+// Within is Eventually for what takes longer than usual.
+func Within(t testing.TB, limit time.Duration, what string, cond func() error) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -341,7 +389,7 @@ func Eventually(t testing.TB, what string, cond func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v: %v", what, Patience, err)
+			t.Fatalf("%s: not within %v: %v", what, limit, err)
 		}
 		<-tick.C
 	}

@@ -108,19 +108,7 @@ const second = time.Second
 // patiently is agenttest.Eventually for what waits for heartbeats to be missed.
 func patiently(t *testing.T, what string, cond func() error) {
 	t.Helper()
-	deadline := time.Now().Add(3 * agenttest.Patience)
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := cond()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not in time: %v", what, err)
-		}
-		<-tick.C
-	}
+	agenttest.Within(t, 3*agenttest.Patience, what, cond)
 }
 
 // TestDisconnect_B01_B04 cuts the network of a real client: each job's

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -36,35 +35,13 @@ func newAgent(t testing.TB, config string) *agent {
 	}
 	a := &agent{agenttest.New(t, true, "-config", file), t}
 	agenttest.Eventually(t, "the docker driver", func() error {
-		var nodes []struct {
-			Drivers map[string]struct{ Healthy bool }
+		drivers, err := a.Drivers()
+		if err == nil && !drivers["docker"].Healthy {
+			err = fmt.Errorf("%+v", drivers)
 		}
-		if err := a.get("/v1/nodes", &nodes); err != nil {
-			return err
-		}
-		if len(nodes) != 1 || !nodes[0].Drivers["docker"].Healthy {
-			return fmt.Errorf("%+v", nodes)
-		}
-		return nil
+		return err
 	})
 	return a
-}
-
-func (a *agent) get(path string, into any) error {
-	resp, err := http.Get(a.Addr + path)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s: %s, %v", path, resp.Status, raw, err)
-	}
-	if text, ok := into.(*string); ok {
-		*text = string(raw)
-		return nil
-	}
-	return json.Unmarshal(raw, into)
 }
 
 func (a *agent) put(path string, body any) {
@@ -136,7 +113,7 @@ func (a *agent) await(job, status string) *allocation {
 	var found allocation
 	agenttest.Eventually(a.t, job+" to be "+status, func() error {
 		var list []allocation
-		if err := a.get("/v1/job/"+job+"/allocations", &list); err != nil {
+		if err := a.Get("/v1/job/"+job+"/allocations", &list); err != nil {
 			return err
 		}
 		if len(list) == 0 {
@@ -153,22 +130,12 @@ func (a *agent) await(job, status string) *allocation {
 
 func (a *agent) logs(alloc, kind string) string {
 	var text string
-	_ = a.get("/v1/client/fs/logs/"+alloc+"?task=t&plain=true&type="+kind, &text)
+	_ = a.Get("/v1/client/fs/logs/"+alloc+"?task=t&plain=true&type="+kind, &text)
 	return text
 }
 
 // cli runs a verb and returns its output and exit code.
-func (a *agent) cli(args ...string) (string, int) {
-	a.t.Helper()
-	bin, err := agenttest.Binary()
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	cmd := exec.Command(bin, args...)
-	cmd.Env = append(os.Environ(), "NOMAD_ADDR="+a.Addr)
-	out, _ := cmd.CombinedOutput()
-	return string(out), cmd.ProcessState.ExitCode()
-}
+func (a *agent) cli(args ...string) (string, int) { return a.CLI(a.t, args...) }
 
 // plugin is the process id of the docker driver.
 func (a *agent) plugin() int {
@@ -244,7 +211,7 @@ func TestJob(t *testing.T) {
 				MemoryStats struct{ Usage uint64 }
 			}
 		}
-		if err := a.get("/v1/client/allocation/"+al.ID+"/stats", &usage); err != nil {
+		if err := a.Get("/v1/client/allocation/"+al.ID+"/stats", &usage); err != nil {
 			return err
 		}
 		if usage.ResourceUsage.MemoryStats.Usage == 0 {
@@ -362,18 +329,11 @@ func TestEngineRestart_B51(t *testing.T) {
 	id := a.containerID(al.ID)
 	engine.End(syscall.SIGKILL)
 	agenttest.Eventually(t, "the node to say so", func() error {
-		var nodes []struct {
-			Drivers map[string]struct {
-				Detected, Healthy bool
-			}
+		drivers, err := a.Drivers()
+		if d := drivers["docker"]; err == nil && (d.Healthy || !d.Detected) {
+			err = fmt.Errorf("%+v", d)
 		}
-		if err := a.get("/v1/nodes", &nodes); err != nil {
-			return err
-		}
-		if d := nodes[0].Drivers["docker"]; d.Healthy || !d.Detected {
-			return fmt.Errorf("%+v", d)
-		}
-		return nil
+		return err
 	})
 	if err := syscall.Kill(a.plugin(), syscall.SIGKILL); err != nil { // and the next process finds no engine
 		t.Fatal(err)

@@ -61,7 +61,7 @@ func (a *accelerators) health(id string, healthy bool, why string) {
 	a.t.Helper()
 	agenttest.Eventually(a.t, "accelerator "+id, func() error {
 		var nodes []struct{ ID string }
-		if err := get(a.Agent, "/v1/nodes", &nodes); err != nil {
+		if err := a.Get("/v1/nodes", &nodes); err != nil {
 			return err
 		}
 		if len(nodes) != 1 {
@@ -83,7 +83,7 @@ func (a *accelerators) health(id string, healthy bool, why string) {
 			}
 			Drivers map[string]any
 		}
-		if err := get(a.Agent, "/v1/node/"+nodes[0].ID, &node); err != nil {
+		if err := a.Get("/v1/node/"+nodes[0].ID, &node); err != nil {
 			return err
 		}
 		if node.Drivers["fakeaccel"] != nil {
@@ -123,17 +123,11 @@ func (a *accelerators) run(id, ask string, count int, more string) {
 // cli runs a verb.
 func (a *accelerators) cli(args ...string) string {
 	a.t.Helper()
-	bin, err := agenttest.Binary()
-	if err != nil {
-		a.t.Fatal(err)
+	out, code := a.CLI(a.t, args...)
+	if code != 0 {
+		a.t.Fatalf("%v: exit code %d\n%s", args, code, out)
 	}
-	cmd := exec.Command(bin, args...)
-	cmd.Env = append(os.Environ(), "NOMAD_ADDR="+a.Addr)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		a.t.Fatalf("%v: %v\n%s", args, err, out)
-	}
-	return string(out)
+	return out
 }
 
 // TestDevices leads the example of a device plugin through the life of its
@@ -161,7 +155,7 @@ func TestDevices(t *testing.T) {
 			}
 		}
 	}
-	if err := get(a.Agent, "/v1/client/allocation/"+pair+"/stats", &stats); err != nil {
+	if err := a.Get("/v1/client/allocation/"+pair+"/stats", &stats); err != nil {
 		t.Fatal(err)
 	}
 	if d := stats.ResourceUsage.DeviceStats; len(d) != 1 || len(d[0].InstanceStats) != 2 || d[0].InstanceStats["a"].Summary.IntDenominatorVal != 16384 {

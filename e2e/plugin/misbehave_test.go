@@ -107,20 +107,15 @@ func TestBrokenPlugins(t *testing.T) {
 		hangs: "context deadline exceeded", dies: "plugin does not answer", lies: `that is served by plugin "raw_exec" already`, halves: "unknown service",
 	} {
 		agenttest.Eventually(t, way, func() error {
-			var nodes []struct {
-				Drivers map[string]struct {
-					Healthy           bool
-					HealthDescription string
-				}
-			}
-			if err := get(a, "/v1/nodes", &nodes); err != nil {
+			drivers, err := a.Drivers()
+			if err != nil {
 				return err
 			}
-			d := nodes[0].Drivers["acme-"+way]
+			d := drivers["acme-"+way]
 			if d.Healthy || !strings.Contains(d.HealthDescription, want) {
 				return fmt.Errorf("%+v", d)
 			}
-			if own := nodes[0].Drivers["raw_exec"]; !own.Healthy {
+			if own := drivers["raw_exec"]; !own.Healthy {
 				return fmt.Errorf("raw_exec: %+v", own)
 			}
 			return nil
@@ -131,7 +126,7 @@ func TestBrokenPlugins(t *testing.T) {
 	var list []struct {
 		TaskStates map[string]struct{ Events []struct{ Type string } }
 	}
-	if err := get(a, "/v1/job/flooded/allocations", &list); err != nil {
+	if err := a.Get("/v1/job/flooded/allocations", &list); err != nil {
 		t.Fatal(err)
 	}
 	if events := list[0].TaskStates["t"].Events; len(events) > 10 {

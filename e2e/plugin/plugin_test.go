@@ -4,7 +4,6 @@ package plugin
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -239,29 +238,12 @@ func newAgent(t *testing.T) *agenttest.Agent {
 func healthy(t *testing.T, a *agenttest.Agent) {
 	t.Helper()
 	agenttest.Eventually(t, "the foreign driver", func() error {
-		var nodes []struct {
-			Drivers map[string]struct {
-				Healthy           bool
-				HealthDescription string
-			}
+		drivers, err := a.Drivers()
+		if err == nil && !drivers[driverName].Healthy {
+			err = fmt.Errorf("%+v", drivers)
 		}
-		if err := get(a, "/v1/nodes", &nodes); err != nil {
-			return err
-		}
-		if !nodes[0].Drivers[driverName].Healthy {
-			return fmt.Errorf("%+v", nodes[0].Drivers)
-		}
-		return nil
-	})
-}
-
-func get(a *agenttest.Agent, path string, into any) error {
-	resp, err := http.Get(a.Addr + path)
-	if err != nil {
 		return err
-	}
-	defer resp.Body.Close()
-	return json.NewDecoder(resp.Body).Decode(into)
+	})
 }
 
 func run(t *testing.T, a *agenttest.Agent, id, script string) {
@@ -295,7 +277,7 @@ func await(t *testing.T, a *agenttest.Agent, job, want string) string {
 				Events []struct{ DisplayMessage string }
 			}
 		}
-		if err := get(a, "/v1/job/"+job+"/allocations", &list); err != nil {
+		if err := a.Get("/v1/job/"+job+"/allocations", &list); err != nil {
 			return err
 		}
 		if len(list) != 1 || list[0].ClientStatus != want {

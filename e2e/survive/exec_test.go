@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -123,17 +122,12 @@ func written(pid int) string {
 func awaitDrivers(t *testing.T, a *agenttest.Agent) {
 	t.Helper()
 	agenttest.Eventually(t, "all drivers", func() error {
-		resp, err := http.Get(a.Addr + "/v1/nodes")
+		drivers, err := a.Drivers()
 		if err != nil {
 			return err
 		}
-		defer resp.Body.Close()
-		var nodes []struct{ Drivers map[string]any }
-		if err := json.NewDecoder(resp.Body).Decode(&nodes); err != nil {
-			return err
-		}
 		for _, name := range []string{"raw_exec", "exec", "docker", "java", "qemu"} {
-			if nodes[0].Drivers[name] == nil {
+			if _, told := drivers[name]; !told {
 				return fmt.Errorf("%s is not there yet", name)
 			}
 		}

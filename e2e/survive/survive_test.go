@@ -4,7 +4,6 @@ package survive
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -81,13 +80,9 @@ func (c *cluster) allocs() ([]alloc, error) { return allocsOf(c.Agent, "count") 
 
 // allocsOf lists the allocations of a job.
 func allocsOf(a *agenttest.Agent, job string) ([]alloc, error) {
-	resp, err := http.Get(a.Addr + "/v1/job/" + job + "/allocations")
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
 	var out []alloc
-	return out, json.NewDecoder(resp.Body).Decode(&out)
+	err := a.Get("/v1/job/"+job+"/allocations", &out)
+	return out, err
 }
 
 // await waits until all allocations have one of the statuses.

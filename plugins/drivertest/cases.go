@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -435,9 +437,15 @@ func testRecover(t *testing.T, h *host) {
 		t.Errorf("recovered %+v, was %+v, %v", after, before, err)
 	}
 	if h.suite.Shell {
-		res, err := h.driver.ExecTask(h.ctx(t), r.ID, []string{"/bin/sh", "-c", `touch "$NOMAD_TASK_DIR/go"`}, h.suite.Patience)
+		res, err := h.driver.ExecTask(h.ctx(t), r.ID, []string{"/bin/sh", "-c", `touch "$NOMAD_TASK_DIR/ready"`}, h.suite.Patience)
 		if err != nil || !res.Exit.Successful() {
 			t.Fatalf("a command beside a recovered task: %+v, %v", res, err)
+		}
+		// The task ends by what the command made, once that has ended: a task
+		// takes the commands beside it along.
+		local := filepath.Join(r.AllocDir, "task/local")
+		if err := os.Rename(filepath.Join(local, "ready"), filepath.Join(local, "go")); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if got := h.wait(t, r.ID); h.suite.RecoversExit && got.ExitCode != 9 {
