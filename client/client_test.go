@@ -200,14 +200,20 @@ func (s *servers) stop(id string) {
 	s.put(&a)
 }
 
+// latest is what the node reported last, and a channel that is closed when that
+// is no longer so.
+func (s *servers) latest(id string) (*structs.AllocUpdate, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.updates[id], s.changed
+}
+
 // await waits until the node has reported what ok wants of an allocation.
 func (s *servers) await(t *testing.T, id string, ok func(*structs.AllocUpdate) bool) *structs.AllocUpdate {
 	t.Helper()
 	limit := time.After(patience)
 	for {
-		s.mu.Lock()
-		u, changed := s.updates[id], s.changed
-		s.mu.Unlock()
+		u, changed := s.latest(id)
 		if u != nil && ok(u) {
 			return u
 		}
@@ -234,9 +240,7 @@ func (s *servers) seen(id string, ok func(*structs.AllocUpdate) bool) <-chan str
 	go func() {
 		limit := time.After(patience)
 		for {
-			s.mu.Lock()
-			u, changed := s.updates[id], s.changed
-			s.mu.Unlock()
+			u, changed := s.latest(id)
 			if u != nil && ok(u) {
 				close(out)
 				return

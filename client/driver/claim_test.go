@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nomadlite/nomadlite/plugins/base"
 )
 
 // TestClaim_N48: a plugin names its own driver, but neither another's nor
@@ -22,7 +24,7 @@ func TestClaim_N48(t *testing.T) {
 		{other, "raw_exec", "served by plugin \"raw_exec\" already"}, {other, "../../bin/ls", "a name is of letters"}, {other, "", "a name is of letters"},
 		{other, "a\x00b", "a name is of letters"}, {other, strings.Repeat("a", 65), "a name is of letters"}, {other, "other", ""},
 	} {
-		err := m.claim(tt.spec, tt.name)
+		err := m.claim(tt.spec, identity{base.TypeDriver, tt.name})
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s claims %q: %v, want %q", tt.spec.Name, tt.name, err, tt.want)
 		}

@@ -33,15 +33,14 @@ func (m *Manager) configure(ctx context.Context, spec Spec, p *base.Client) (*ba
 	if err != nil {
 		return nil, err
 	}
-	claim, speaks := m.claim, plugin.APIVersion
-	agent := &m.cfg.Agent
+	speaks, agent := plugin.APIVersion, &m.cfg.Agent
 	if info.Type == base.TypeDevice {
 		if !spec.External || m.cfg.Device == nil {
 			return nil, fmt.Errorf("plugin %q is a device plugin, not a driver", spec.Name)
 		}
-		claim, speaks, agent = m.claimDevice, device.APIVersion, nil
+		speaks, agent = device.APIVersion, nil
 	}
-	if err := claim(spec, info.Name); err != nil {
+	if err := m.claim(spec, identity{info.Type, info.Name}); err != nil {
 		return nil, err
 	}
 	version, err := base.NegotiateVersion([]string{speaks}, info.APIVersions)

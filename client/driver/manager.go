@@ -94,17 +94,20 @@ type Manager struct {
 
 	mu      sync.Mutex // guards what follows
 	live    map[string]*Instance
-	serves  map[string]string // driver by Spec.Name, once it is known
-	devices map[string]string // name of a device plugin by Spec.Name, once it is known
-	changed chan struct{}     // closed and replaced when live changes
+	serves  map[string]identity // by Spec.Name, once it is known
+	changed chan struct{}       // closed and replaced when live changes
 }
+
+// identity is what a plugin says it is: its type, base.TypeDriver or
+// base.TypeDevice, and its name among those of the type.
+type identity struct{ typ, name string }
 
 // New makes a manager; Run starts the plugins.
 func New(cfg Config) *Manager {
-	m := &Manager{cfg: cfg, live: map[string]*Instance{}, serves: map[string]string{}, devices: map[string]string{}, changed: make(chan struct{})}
+	m := &Manager{cfg: cfg, live: map[string]*Instance{}, serves: map[string]identity{}, changed: make(chan struct{})}
 	for _, s := range cfg.Specs {
 		if !s.External {
-			m.serves[s.Name] = s.Name
+			m.serves[s.Name] = identity{base.TypeDriver, s.Name}
 		}
 	}
 	return m
@@ -114,65 +117,43 @@ func New(cfg Config) *Manager {
 // attributes and of paths in the HTTP API.
 var driverName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`) })
 
-// claim takes note of which driver a plugin serves. Each driver is served by
-// one plugin; one that takes the name of another is refused.
-func (m *Manager) claim(spec Spec, name string) error {
-	if !driverName().MatchString(name) {
-		return fmt.Errorf("plugin %q calls its driver %q: a name is of letters, digits, dots, dashes and underscores, at most 64", spec.Name, name)
+// claim takes note of what a plugin is. Each driver, and each device plugin's
+// name, is one plugin's; one that takes the name of another is refused.
+func (m *Manager) claim(spec Spec, is identity) error {
+	if !driverName().MatchString(is.name) {
+		return fmt.Errorf("plugin %q calls its %s %q: a name is of letters, digits, dots, dashes and underscores, at most 64", spec.Name, is.typ, is.name)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for other, driver := range m.serves {
-		if driver == name && other != spec.Name {
-			return fmt.Errorf("plugin %q calls its driver %q: that is served by plugin %q already; remove one of them", spec.Name, name, other)
+	for other, known := range m.serves {
+		if known == is && other != spec.Name {
+			return fmt.Errorf("plugin %q calls its %s %q: that is served by plugin %q already; remove one of them", spec.Name, is.typ, is.name, other)
 		}
 	}
-	if known, ok := m.serves[spec.Name]; ok && known != name {
-		return fmt.Errorf("plugin %q calls its driver %q: it was %q before", spec.Name, name, known)
+	if known, ok := m.serves[spec.Name]; ok && known != is {
+		return fmt.Errorf("plugin %q calls its %s %q: it was %q before, a %s", spec.Name, is.typ, is.name, known.name, known.typ)
 	}
-	m.serves[spec.Name] = name
+	m.serves[spec.Name] = is
 	return nil
 }
 
-// claimDevice takes note that a plugin is a device plugin, and of its name.
-func (m *Manager) claimDevice(spec Spec, name string) error {
-	if !driverName().MatchString(name) {
-		return fmt.Errorf("plugin %q calls itself %q: a name is of letters, digits, dots, dashes and underscores, at most 64", spec.Name, name)
-	}
+// identityOf is what a plugin is; one that has not said so yet counts as the
+// driver of its own name.
+func (m *Manager) identityOf(spec Spec) identity {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for other, device := range m.devices {
-		if device == name && other != spec.Name {
-			return fmt.Errorf("device plugin %q calls itself %q, as plugin %q does; remove one of them", spec.Name, name, other)
-		}
+	if is, known := m.serves[spec.Name]; known {
+		return is
 	}
-	m.devices[spec.Name] = name
-	return nil
-}
-
-// isDevice reports whether a plugin turned out to be a device plugin.
-func (m *Manager) isDevice(spec Spec) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.devices[spec.Name] != ""
-}
-
-// nameOf is the driver of a plugin, or its own name while that is not known.
-func (m *Manager) nameOf(spec Spec) string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if name := m.serves[spec.Name]; name != "" {
-		return name
-	}
-	return spec.Name
+	return identity{base.TypeDriver, spec.Name}
 }
 
 // Names lists the drivers that the manager runs.
 func (m *Manager) Names() []string {
 	var out []string
 	for _, s := range m.cfg.Specs {
-		if !m.isDevice(s) {
-			out = append(out, m.nameOf(s))
+		if is := m.identityOf(s); is.typ == base.TypeDriver {
+			out = append(out, is.name)
 		}
 	}
 	sort.Strings(out)
@@ -205,8 +186,7 @@ func (m *Manager) knows(name string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range m.cfg.Specs {
-		driver, known := m.serves[s.Name]
-		if driver == name || !known && m.devices[s.Name] == "" {
+		if is, known := m.serves[s.Name]; !known || is == (identity{base.TypeDriver, name}) {
 			return true
 		}
 	}
@@ -254,8 +234,8 @@ func (m *Manager) keep(ctx context.Context, spec Spec) {
 			return
 		}
 		m.cfg.Logger.Warn("plugin lost; starting it again", "plugin", spec.Name, "error", err, "backoff", backoff)
-		if !m.isDevice(spec) {
-			m.cfg.Changed(m.nameOf(spec), &structs.DriverInfo{
+		if is := m.identityOf(spec); is.typ == base.TypeDriver {
+			m.cfg.Changed(is.name, &structs.DriverInfo{
 				Attributes: map[string]string{}, HealthDescription: "driver plugin does not answer: " + text(err), UpdateTime: time.Now(),
 			})
 		}

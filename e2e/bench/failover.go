@@ -16,25 +16,11 @@ const failoverRounds = 10
 // until a job that is registered at once is placed and runs; of a client, until
 // its work runs on another.
 func failover(b *bench) error {
-	bin, err := filepath.Abs(b.bin)
+	c, stop, err := startCluster(b, cluster.Options{Servers: 3, Clients: 2})
 	if err != nil {
 		return err
 	}
-	if err := os.Setenv("NOMADLITE_BIN", bin); err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "nomadlite-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	c, err := cluster.Start(dir, cluster.Options{Servers: 3, Clients: 2})
-	if c != nil {
-		defer c.Stop()
-	}
-	if err != nil {
-		return err
-	}
+	defer stop()
 	if err := await(c.AwaitNodes(c.Servers[0], 2)); err != nil {
 		return err
 	}
@@ -153,4 +139,32 @@ func killClient(c *cluster.Cluster, round int) (time.Duration, error) {
 		return 0, err
 	}
 	return took, await(c.AwaitNodes(ask, 2))
+}
+
+// startCluster starts a cluster of the binary under test; stop ends it and
+// removes what it wrote.
+func startCluster(b *bench, options cluster.Options) (c *cluster.Cluster, stop func(), err error) {
+	bin, err := filepath.Abs(b.bin)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := os.Setenv("NOMADLITE_BIN", bin); err != nil {
+		return nil, nil, err
+	}
+	dir, err := os.MkdirTemp("", "nomadlite-bench-")
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err = cluster.Start(dir, options)
+	stop = func() {
+		if c != nil {
+			c.Stop()
+		}
+		os.RemoveAll(dir)
+	}
+	if err != nil {
+		stop()
+		return nil, nil, err
+	}
+	return c, stop, nil
 }

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,26 +114,12 @@ func placeThree(b *bench) error {
 	if b.place.jobs == 0 || b.place.alone {
 		return nil
 	}
-	bin, err := filepath.Abs(b.bin)
-	if err != nil {
-		return err
-	}
-	if err := os.Setenv("NOMADLITE_BIN", bin); err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "nomadlite-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
 	nodes := b.place.nodes / 3
-	c, err := cluster.Start(dir, cluster.Options{Servers: 3, Extra: "enable_debug = true\nlog_level = \"WARN\"\n" + simulated(nodes)})
-	if c != nil {
-		defer c.Stop()
-	}
+	c, stop, err := startCluster(b, cluster.Options{Servers: 3, Extra: "enable_debug = true\nlog_level = \"WARN\"\n" + simulated(nodes)})
 	if err != nil {
 		return err
 	}
+	defer stop()
 	var leader *cluster.Member
 	if err := await(func() error {
 		if leader = c.Leader(c.Servers[0]); leader == nil {
@@ -145,7 +129,7 @@ func placeThree(b *bench) error {
 	}); err != nil {
 		return err
 	}
-	a := &agent{addr: leader.Addr, dir: dir, exited: make(chan struct{})}
+	a := &agent{addr: leader.Addr, dir: c.Dir, exited: make(chan struct{})}
 	if err := a.ready(3 * nodes); err != nil {
 		return err
 	}

@@ -248,6 +248,18 @@ func (r *reader) sparse(list []structs.Placement, read func(*structs.Placement))
 	}
 }
 
+// kindOf writes the number of what many entries of a list have in common, and
+// reports whether it is new: then what it is follows, this once.
+func kindOf[K comparable](w *writer, kinds map[K]int, kind K) (isNew bool) {
+	k, seen := kinds[kind]
+	if !seen {
+		k = len(kinds)
+		kinds[kind] = k
+	}
+	w.number(uint64(k))
+	return !seen
+}
+
 // stopKind is what many stops of a plan have in common.
 type stopKind struct{ desired, description, client string }
 
@@ -259,13 +271,7 @@ func (w *writer) stops(list []structs.AllocStop) {
 		w.id(s.AllocID)
 		w.id(s.FollowupEvalID)
 		kind := stopKind{s.DesiredStatus, s.DesiredDescription, s.ClientStatus}
-		k, seen := kinds[kind]
-		if !seen {
-			k = len(kinds)
-			kinds[kind] = k
-		}
-		w.number(uint64(k))
-		if !seen {
+		if kindOf(w, kinds, kind) {
 			w.text(kind.desired)
 			w.text(kind.description)
 			w.text(kind.client)
@@ -307,13 +313,7 @@ func (w *writer) inPlace(list []structs.AllocInPlace) {
 		w.id(u.AllocID)
 		w.id(u.FollowupEvalID)
 		kind := inPlaceKind{u.JobVersion, u.DeploymentID, u.ClientStatus, u.Description, u.Resources}
-		k, seen := kinds[kind]
-		if !seen {
-			k = len(kinds)
-			kinds[kind] = k
-		}
-		w.number(uint64(k))
-		if !seen {
+		if kindOf(w, kinds, kind) {
 			w.number(kind.version)
 			w.id(kind.deployment)
 			w.text(kind.client)

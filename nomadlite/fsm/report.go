@@ -116,13 +116,7 @@ func (w *writer) report(u *state.AllocReport, kinds map[reportKind]int, now int6
 	if kind.tasks {
 		kind.shape = u.Tasks.Shape()
 	}
-	k, seen := kinds[kind]
-	if !seen {
-		k = len(kinds)
-		kinds[kind] = k
-	}
-	w.number(uint64(k))
-	if !seen {
+	if kindOf(w, kinds, kind) {
 		w.text(kind.status)
 		w.text(kind.description)
 		w.id(kind.deployment)

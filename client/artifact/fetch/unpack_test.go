@@ -197,7 +197,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name string, content []byte) {
 		kind, ok := archiveOf(name)
 		if !ok {
-			t.Skip()
+			t.Skip("no name of an archive")
 		}
 		j, work := local(t, "x."+kind, content, Limits{Download: 1 << 20, Size: 1 << 20, Files: 50})
 		_, _ = j.do(t.Context(), func(error) {})
