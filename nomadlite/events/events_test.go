@@ -82,13 +82,17 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
+func (l *lines) string() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // show words every line: "3: Job/JobRegistered/web Evaluation/…".
 func (l *lines) show(t *testing.T) []string {
 	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	var out []string
-	for line := range strings.Lines(l.text.String()) {
+	for line := range strings.Lines(l.string()) {
 		var f struct {
 			Index  uint64
 			Events []struct{ Topic, Type, Key string }
@@ -150,6 +154,7 @@ func TestStream(t *testing.T) {
 			return err
 		})
 		w.write(0, func(t *state.Txn) error { return t.DeleteNodes(&state.NodeDelete{IDs: []string{"node"}}) })
+		time.Sleep(2 * Pace)
 		synctest.Wait()
 		alloc := ""
 		for a := range w.store.Snapshot().Allocs() {
@@ -172,7 +177,7 @@ func TestStream(t *testing.T) {
 				t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 			}
 		}
-		if text := everything.text.String(); strings.Contains(text, "hidden") || strings.Contains(text, `"Allocation":{"Job":{`) {
+		if text := everything.string(); strings.Contains(text, "hidden") || strings.Contains(text, `"Allocation":{"Job":{`) {
 			t.Error("a secret or a job that belongs to an allocation is in the stream")
 		}
 		time.Sleep(2 * Heartbeat)
@@ -225,6 +230,48 @@ func TestGap(t *testing.T) {
 	})
 }
 
+// TestPace: the first change goes out at once, those that follow it fast
+// together, and a burst that would overwrite the ring before the pause is over
+// does not lose a reader that keeps up.
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 40)
+		writes := 0
+		got := &lines{}
+		go func() {
+			_ = w.ring.Stream(t.Context(), all("Job"), 0, writerFunc(func(p []byte) (int, error) {
+				writes++
+				return got.Write(p)
+			}))
+		}()
+		synctest.Wait()
+		for i := range 3 {
+			w.job("default", fmt.Sprint("j", i))
+			synctest.Wait()
+		}
+		if n := len(got.show(t)); writes != 2 || n != 2 {
+			t.Errorf("at once: %d writes of %d lines, want the heartbeat and the first change", writes, n)
+		}
+		time.Sleep(Pace)
+		synctest.Wait()
+		if n := len(got.show(t)); writes != 3 || n != 4 {
+			t.Errorf("after the pause: %d writes of %d lines, want 3 of 4", writes, n)
+		}
+		for i := range 200 {
+			w.job("default", fmt.Sprint("k", i))
+			synctest.Wait()
+		}
+		time.Sleep(Pace)
+		synctest.Wait()
+		if text := got.show(t); len(text) != 204 || strings.Contains(text[len(text)-1], "Gap") {
+			t.Errorf("after a burst longer than the ring: %d lines, the last %q", len(text), text[len(text)-1])
+		}
+		if writes > 30 {
+			t.Errorf("%d writes for 200 changes", writes)
+		}
+	})
+}
+
 // blockedWriter takes nothing until it is opened.
 type blockedWriter struct {
 	lines
@@ -265,22 +312,23 @@ func TestParseTopics(t *testing.T) {
 	}
 }
 
-// BenchmarkSubscribers is 1,000 readers of the Job topic: the time of one
-// change until the last has it.
+// BenchmarkSubscribers is 1,000 readers of the Job topic: the time of a quarter
+// of a ring of changes, which no reader pauses in, until the last has all.
 func BenchmarkSubscribers(b *testing.B) {
 	store := state.New(state.Options{AllocKey: [16]byte{1}})
-	ring := New(Config{Size: 100}, 0)
+	const size = 100
+	ring := New(Config{Size: size}, 0)
 	store.Observe(ring.Observe)
 	ctx, cancel := context.WithCancel(b.Context())
 	const readers = 1000
-	seen := make(chan struct{}, readers)
+	seen := make(chan int, readers)
 	var group sync.WaitGroup
 	for range readers {
 		group.Add(1)
 		go func() {
 			defer group.Done()
 			_ = ring.Stream(ctx, &Filter{Keys: map[string][]string{TopicJob: {"*"}}, Namespace: "*"}, 0, writerFunc(func(p []byte) (int, error) {
-				seen <- struct{}{}
+				seen <- bytes.Count(p, []byte("\n"))
 				return len(p), nil
 			}))
 		}()
@@ -290,14 +338,16 @@ func BenchmarkSubscribers(b *testing.B) {
 	}
 	index := uint64(0)
 	for b.Loop() {
-		index++
-		txn := store.Begin(index)
-		if _, err := txn.RegisterJob(&state.JobRegister{Job: &structs.Job{Namespace: "default", ID: "web", Name: "web", Meta: map[string]string{"n": fmt.Sprint(index)}}}); err != nil {
-			b.Fatal(err)
+		for range size / 4 {
+			index++
+			txn := store.Begin(index)
+			if _, err := txn.RegisterJob(&state.JobRegister{Job: &structs.Job{Namespace: "default", ID: "web", Name: "web", Meta: map[string]string{"n": fmt.Sprint(index)}}}); err != nil {
+				b.Fatal(err)
+			}
+			txn.Commit()
 		}
-		txn.Commit()
-		for range readers {
-			<-seen
+		for left := readers * size / 4; left > 0; {
+			left -= <-seen
 		}
 	}
 	cancel()

@@ -34,11 +34,13 @@ type Config struct {
 type Ring struct {
 	cfg Config
 
-	mu      sync.Mutex // guards what follows
-	entries []*entry   // oldest first
-	from    uint64     // the ring is complete after this index
-	life    uint64     // counts replacements of the state
-	changed chan struct{}
+	mu      sync.Mutex    // guards what follows
+	entries []*entry      // oldest first
+	from    uint64        // the ring is complete after this index
+	life    uint64        // counts replacements of the state
+	changed chan struct{} // closed by the next entry
+	filling chan struct{} // closed when a quarter of the ring is new since it was made
+	fresh   int           // entries since filling was made
 	readers int
 }
 
@@ -56,7 +58,7 @@ func New(cfg Config, index uint64) *Ring {
 	if cfg.Size <= 0 {
 		cfg.Size = DefaultSize
 	}
-	return &Ring{cfg: cfg, from: index, changed: make(chan struct{})}
+	return &Ring{cfg: cfg, from: index, changed: make(chan struct{}), filling: make(chan struct{})}
 }
 
 // Observe appends what an entry changed; it is the store's observer.
@@ -79,6 +81,10 @@ func (r *Ring) Observe(c state.Changed) {
 	}
 	close(r.changed)
 	r.changed = make(chan struct{})
+	if r.fresh++; r.fresh >= max(1, r.cfg.Size/4) || c.Replaced {
+		close(r.filling)
+		r.filling, r.fresh = make(chan struct{}), 0
+	}
 }
 
 // interesting reports whether any topic is about a change.
@@ -112,6 +118,14 @@ func (r *Ring) read(after, life uint64) (entries []*entry, wait <-chan struct{},
 	}
 	entries = r.entries[n:min(len(r.entries), n+maxRead)]
 	return entries[:len(entries):len(entries)], r.changed, false
+}
+
+// fill is closed before more than a quarter of the ring is overwritten: who
+// pauses goes on then.
+func (r *Ring) fill() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.filling
 }
 
 // newest is the index from which a reader misses nothing that comes in this

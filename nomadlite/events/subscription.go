@@ -15,6 +15,11 @@ import (
 // Heartbeat is the pause after which an idle stream sends "{}".
 const Heartbeat = 30 * time.Second
 
+// Pace is the least time between two writes to a stream while changes come
+// fast: what came meanwhile goes out as one write. The first change after a
+// pause goes out at once. A ring that fills cuts the pause short.
+const Pace = 100 * time.Millisecond
+
 // maxTopics bounds the topics of one subscription.
 const maxTopics = 100
 
@@ -90,8 +95,11 @@ func (r *Ring) Stream(ctx context.Context, f *Filter, from uint64, w io.Writer) 
 	}
 	idle := time.NewTimer(Heartbeat)
 	defer idle.Stop()
+	pace := time.NewTimer(Pace)
+	defer pace.Stop()
 	var buf bytes.Buffer
 	for {
+		fill := r.fill() // before the read, so that nothing comes between
 		entries, wait, gap := r.read(after, life)
 		if gap {
 			_, err := w.Write(r.gapFrame(after + 1))
@@ -109,6 +117,15 @@ func (r *Ring) Stream(ctx context.Context, f *Filter, from uint64, w io.Writer) 
 				return err
 			}
 			idle.Reset(Heartbeat)
+			if len(entries) < maxRead {
+				pace.Reset(Pace)
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-pace.C:
+				case <-fill:
+				}
+			}
 		}
 		if len(entries) > 0 {
 			continue // more may have come meanwhile
