@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -236,11 +237,11 @@ func TestGap(t *testing.T) {
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 40)
-		writes := 0
+		var writes atomic.Int32
 		got := &lines{}
 		go func() {
 			_ = w.ring.Stream(t.Context(), all("Job"), 0, writerFunc(func(p []byte) (int, error) {
-				writes++
+				writes.Add(1)
 				return got.Write(p)
 			}))
 		}()
@@ -249,13 +250,13 @@ func TestPace(t *testing.T) {
 			w.job("default", fmt.Sprint("j", i))
 			synctest.Wait()
 		}
-		if n := len(got.show(t)); writes != 2 || n != 2 {
-			t.Errorf("at once: %d writes of %d lines, want the heartbeat and the first change", writes, n)
+		if n := len(got.show(t)); writes.Load() != 2 || n != 2 {
+			t.Errorf("at once: %d writes of %d lines, want the heartbeat and the first change", writes.Load(), n)
 		}
 		time.Sleep(Pace)
 		synctest.Wait()
-		if n := len(got.show(t)); writes != 3 || n != 4 {
-			t.Errorf("after the pause: %d writes of %d lines, want 3 of 4", writes, n)
+		if n := len(got.show(t)); writes.Load() != 3 || n != 4 {
+			t.Errorf("after the pause: %d writes of %d lines, want 3 of 4", writes.Load(), n)
 		}
 		for i := range 200 {
 			w.job("default", fmt.Sprint("k", i))
@@ -266,8 +267,8 @@ func TestPace(t *testing.T) {
 		if text := got.show(t); len(text) != 204 || strings.Contains(text[len(text)-1], "Gap") {
 			t.Errorf("after a burst longer than the ring: %d lines, the last %q", len(text), text[len(text)-1])
 		}
-		if writes > 30 {
-			t.Errorf("%d writes for 200 changes", writes)
+		if writes.Load() > 30 {
+			t.Errorf("%d writes for 200 changes", writes.Load())
 		}
 	})
 }
