@@ -171,9 +171,87 @@ func TestPausedDeploymentWaits(t *testing.T) {
 	f.until("web", fit, "resumed", inStatus("successful", 1))
 }
 
-// TestAutoRevert covers B-31: a failed deployment goes back to the stable
+// TestAutoPromote: canaries that are all healthy promote themselves, one that
+// is not keeps the others from it.
+func TestAutoPromote(t *testing.T) {
+	s, _ := startServer(t, "")
+	f := newFleet(s)
+	update := &structs.UpdateStrategy{MaxParallel: structs.Ptr(1), Canary: structs.Ptr(2), AutoPromote: structs.Ptr(true)}
+	s.register(rolling("1", 2, update))
+	f.until("web", fit, "first", inStatus("successful", 0))
+	s.register(rolling("2", 2, update))
+	first := ""
+	oneFit := func(a *structs.Allocation) *bool {
+		if a.Job.Version == 1 && first == "" {
+			first = a.ID
+		}
+		if a.Job.Version == 1 && a.ID != first {
+			return nil
+		}
+		return structs.Ptr(true)
+	}
+	d := f.until("web", oneFit, "one canary of two", func(d *structs.Deployment) bool {
+		g := d.TaskGroups["g"]
+		return d.JobVersion == 1 && len(g.PlacedCanaries) == 2 && g.HealthyAllocs == 1
+	})
+	if d.StatusDescription != structs.DeploymentDescAuto {
+		t.Errorf("description %q", d.StatusDescription)
+	}
+	f.sync(oneFit)
+	if d = s.store.Snapshot().Deployment(d.ID); d.TaskGroups["g"].Promoted {
+		t.Errorf("promoted with one canary of two: %+v", d.TaskGroups["g"])
+	}
+	d = f.until("web", fit, "all canaries", inStatus("successful", 1))
+	if !d.TaskGroups["g"].Promoted {
+		t.Errorf("%+v", d.TaskGroups["g"])
+	}
+}
+
+// TestDeadlineOfACanary_B29: a canary that never becomes healthy, whether it
+// fails or only stays silent, does not hold its deployment for ever.
+func TestDeadlineOfACanary_B29(t *testing.T) {
+	for name, healthy := range map[string]func(*structs.Allocation) *bool{
+		"fails": func(a *structs.Allocation) *bool { return structs.Ptr(a.Job.Version == 0) },
+		"silent": func(a *structs.Allocation) *bool {
+			if a.Job.Version == 0 {
+				return structs.Ptr(true)
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := startServer(t, "")
+			f := newFleet(s)
+			update := &structs.UpdateStrategy{MaxParallel: structs.Ptr(1), Canary: structs.Ptr(1),
+				MinHealthyTime: structs.Ptr(time.Duration(0)), HealthyDeadline: structs.Ptr(time.Second), ProgressDeadline: structs.Ptr(2 * time.Second)}
+			job := func(version string) *structs.Job {
+				job := rolling(version, 1, update)
+				job.TaskGroups[0].Tasks[0].KillTimeout = structs.Ptr(time.Second)
+				return job
+			}
+			s.register(job("1"))
+			f.until("web", fit, "first", inStatus("successful", 0))
+			s.register(job("2"))
+			d := f.until("web", healthy, "second", inStatus("failed", 1))
+			if d.StatusDescription != "Failed due to progress deadline" || d.TaskGroups["g"].Promoted {
+				t.Errorf("%q, %+v", d.StatusDescription, d.TaskGroups["g"])
+			}
+			old := 0
+			for a := range s.store.Snapshot().AllocsByJob("default", "web", false) {
+				if a.Job.Version == 0 && !a.Terminal() {
+					old++
+				}
+			}
+			if old != 1 {
+				t.Errorf("%d allocations of the old version run", old)
+			}
+		})
+	}
+}
+
+// TestAutoRevert_B31: a failed deployment goes back to the stable
 // version once, and what fails again is left as it is.
-func TestAutoRevert(t *testing.T) {
+func TestAutoRevert_B31(t *testing.T) {
 	s, _ := startServer(t, "")
 	f, ctx := newFleet(s), s.context()
 	update := &structs.UpdateStrategy{MaxParallel: structs.Ptr(1), AutoRevert: structs.Ptr(true), ProgressDeadline: structs.Ptr(time.Duration(0))}

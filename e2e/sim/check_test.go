@@ -26,12 +26,14 @@ func (k *checker) entry(c *cluster, snap *state.Snapshot) {
 	k.watched(c, snap)
 	names, ports := map[string]string{}, map[string]string{}
 	used := map[string][2]int64{}
+	live := map[groupKey]structs.TaskGroupSummary{}
 	for a := range snap.Allocs() {
 		k.moved(c, "allocation "+a.ID, a.CreateIndex, a.ModifyIndex)
 		if a.Job == nil || a.Job.LookupGroup(a.TaskGroup) == nil {
 			c.fail("I-20: allocation %s has no version of its job", a.ID)
 			return
 		}
+		countLive(live, snap, a)
 		if !a.ClientTerminal() {
 			for _, p := range a.AllocatedResources.Shared.Ports {
 				key := fmt.Sprint(a.NodeID, " ", p.Value)
@@ -62,7 +64,48 @@ func (k *checker) entry(c *cluster, snap *state.Snapshot) {
 			c.fail("I-03: node %s holds %d MHz and %d MiB", n.ID, u[0], u[1])
 		}
 	}
+	k.summaries(c, snap, live)
 	k.evals(c, snap)
+}
+
+// groupKey is a group of a job.
+type groupKey struct{ ns, job, group string }
+
+// countLive counts an allocation of the present job of its name that has not
+// ended.
+func countLive(live map[groupKey]structs.TaskGroupSummary, snap *state.Snapshot, a *structs.Allocation) {
+	if job := snap.Job(a.Namespace, a.JobID); job == nil || job.CreateIndex != a.Job.CreateIndex {
+		return
+	}
+	key := groupKey{a.Namespace, a.JobID, a.TaskGroup}
+	n := live[key]
+	switch a.ClientStatus {
+	case structs.AllocClientStatusPending:
+		n.Starting++
+	case structs.AllocClientStatusRunning:
+		n.Running++
+	case structs.AllocClientStatusUnknown:
+		n.Unknown++
+	}
+	live[key] = n
+}
+
+// summaries checks the stored summaries of jobs against a count of what lives
+// (I-15). What has ended stays counted after it was collected.
+func (k *checker) summaries(c *cluster, snap *state.Snapshot, live map[groupKey]structs.TaskGroupSummary) {
+	for job := range snap.Jobs("", "") {
+		stored := snap.JobSummary(job.Namespace, job.ID)
+		if stored == nil {
+			c.fail("I-15: job %q has no summary", job.ID)
+			return
+		}
+		for group, n := range stored.Summary {
+			want := live[groupKey{job.Namespace, job.ID, group}]
+			if n.Starting != want.Starting || n.Running != want.Running || n.Unknown != want.Unknown || min(n.Queued, n.Complete, n.Failed, n.Lost) < 0 {
+				c.fail("I-15: the summary of %s.%s is %+v; counted %+v", job.ID, group, n, want)
+			}
+		}
+	}
 }
 
 // evals checks that evaluations end once and have a job, or had one (I-06,

@@ -158,9 +158,9 @@ func number(t *testing.T, name string, def uint64) uint64 {
 	return n
 }
 
-// TestCluster_I02_I03_I04_I05_I06_I14_I16_I20 runs SIM_SEEDS seeds (200) from
+// TestCluster_I02_I03_I04_I05_I06_I14_I15_I16_I20_B05_B45 runs SIM_SEEDS seeds (200) from
 // SIM_SEED (1) on.
-func TestCluster_I02_I03_I04_I05_I06_I14_I16_I20(t *testing.T) {
+func TestCluster_I02_I03_I04_I05_I06_I14_I15_I16_I20_B05_B45(t *testing.T) {
 	first, entries := number(t, "SIM_SEED", 1), 0
 	seeds := number(t, "SIM_SEEDS", 200)
 	for seed := first; seed < first+seeds; seed++ {

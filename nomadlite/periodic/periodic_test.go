@@ -201,3 +201,32 @@ func TestOverlap(t *testing.T) {
 		})
 	})
 }
+
+// TestBrokenJobs_B41: jobs that no clock can launch keep neither the launcher
+// nor the others from working, at the start of a term nor later; each zone is
+// its own after a change of the leader.
+func TestBrokenJobs_B41(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // begins at midnight UTC
+		w := &world{t: t, store: state.New(state.Options{AllocKey: [16]byte{1}})}
+		zone := cronJob("zone", "0 * * * *")
+		zone.Periodic.TimeZone = "Mars/Base"
+		west := cronJob("west", "30 20 * * *") // 01:30 UTC
+		west.Periodic.TimeZone = "America/New_York"
+		w.register(zone)
+		w.register(cronJob("text", "not cron"))
+		w.register(cronJob("never", "0 0 31 2 *"))
+		w.register(west)
+		w.register(cronJob("hourly", "0 * * * *"))
+		for range 2 {
+			w.lead(func() {
+				time.Sleep(time.Minute)
+				synctest.Wait()
+			})
+		}
+		w.lead(func() {
+			time.Sleep(2 * time.Hour)
+			synctest.Wait()
+			w.want("hourly 01:00", "west 01:30", "hourly 02:00")
+		})
+	})
+}

@@ -177,7 +177,7 @@ func TestWorkerLooksAgainAfterARefusal(t *testing.T) {
 	}
 }
 
-func TestWorkerGivesUpWithABlockedEvaluation(t *testing.T) {
+func TestWorkerGivesUpWithABlockedEvaluation_B37(t *testing.T) {
 	r := newRegion(t)
 	r.nodes(1)
 	r.refuse = 100
