@@ -367,12 +367,24 @@ func (r *groupReconciler) unknown(a *structs.Allocation, since time.Time) (at ti
 	return at, again
 }
 
-// replacement is the live allocation that replaces a, or nil.
+// replacement is the live allocation that replaces a, or replaces what replaced
+// it and has been stopped since, or nil.
 func (r *groupReconciler) replacement(a *structs.Allocation) *structs.Allocation {
-	for _, b := range r.all {
-		if b.PreviousAllocation == a.ID && !b.Terminal() {
-			return b
+	for range r.all { // a chain has no more links than there are allocations
+		var ended *structs.Allocation
+		for _, b := range r.all {
+			switch {
+			case b.PreviousAllocation != a.ID:
+			case !b.Terminal():
+				return b
+			default:
+				ended = b
+			}
 		}
+		if ended == nil {
+			return nil
+		}
+		a = ended
 	}
 	return nil
 }
