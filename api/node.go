@@ -41,6 +41,10 @@ type NodeRegisterResponse struct {
 	Index        uint64
 	// Servers are the "host:port" addresses of the internal port.
 	Servers []string
+	// ReadySince is when the node became ready last, in unix seconds. Another
+	// value than before says that the servers had given it up in between, even
+	// if nothing else of the node's tells so.
+	ReadySince int64
 	// Services is how many services the servers know of the node. A node that
 	// registered another number tells them all again.
 	Services int

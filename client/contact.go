@@ -22,6 +22,7 @@ type contact struct {
 	mu    sync.Mutex // guards what follows
 	last  time.Time  // an answer came
 	asked time.Time  // a heartbeat was sent
+	ready int64      // since when the node is ready, as the servers say; 0 before they did
 }
 
 // newContact reads when an earlier agent heard the servers last. A node that
@@ -60,13 +61,17 @@ func (c *contact) silent(now time.Time) bool {
 	return c.asked.After(c.last) && now.Sub(c.asked) >= answerTime
 }
 
-// heard notes that the servers have answered.
-func (c *contact) heard() {
+// heard notes that the servers have answered, and since when the node is ready
+// to them. It reports whether they had given it up since their last answer to
+// this agent.
+func (c *contact) heard(ready int64) (back bool) {
 	now := time.Now()
 	c.mu.Lock()
-	c.last = now
+	back = c.ready != 0 && c.ready != ready
+	c.last, c.ready = now, ready
 	c.mu.Unlock()
 	_ = os.Chtimes(c.path, now, now) // a lost note ends an allocation too early, never too late
+	return back
 }
 
 func (c *contact) since() time.Time {
@@ -94,6 +99,16 @@ func stopAfter(a *structs.Allocation, since time.Time) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	return since.Add(*g.Disconnect.StopOnClientAfter), true
+}
+
+// waitedFor reports whether the servers take an allocation for unknown, and not
+// for lost, while its node is away.
+func waitedFor(a *structs.Allocation) bool {
+	if a.Job == nil || a.ServerTerminal() {
+		return false
+	}
+	g := a.Job.LookupGroup(a.TaskGroup)
+	return g != nil && (structs.Val(g.MaxClientDisconnect) > 0 || g.Disconnect != nil && structs.Val(g.Disconnect.LostAfter) > 0)
 }
 
 // stopDisconnected ends allocations that shall not outlive the connection to the

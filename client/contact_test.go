@@ -27,7 +27,9 @@ func TestContact_B04(t *testing.T) {
 	if c, err = newContact(dir); err != nil || !c.since().Equal(past) {
 		t.Errorf("after a restart: %v, %v, want %v", c.since(), err, past)
 	}
-	c.heard()
+	if c.heard(7) {
+		t.Error("the first answer says that the node was away")
+	}
 	if again, err := newContact(dir); err != nil || again.since().Before(past.Add(time.Minute)) {
 		t.Errorf("heard, and not noted: %v %v", again.since(), err)
 	}
@@ -40,7 +42,7 @@ func TestContact_B04(t *testing.T) {
 	if c.silent(now) || !c.silent(time.Now().Add(answerTime)) {
 		t.Error("a question is too old at once, or never")
 	}
-	if c.heard(); c.silent(time.Now().Add(time.Hour)) {
+	if c.heard(7); c.silent(time.Now().Add(time.Hour)) {
 		t.Error("an answer does not end the silence")
 	}
 
@@ -56,6 +58,46 @@ func TestContact_B04(t *testing.T) {
 	for _, other := range []*structs.Allocation{&stopped, &plain, {}} {
 		if at, limited := stopAfter(other, past); limited {
 			t.Errorf("%+v ends at %v", other, at)
+		}
+	}
+}
+
+// TestContactBack_B01 knows from the answers that the servers had given the node
+// up, and which allocations they waited for.
+func TestContactBack_B01(t *testing.T) {
+	c, err := newContact(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, step := range []struct {
+		ready int64
+		back  bool
+	}{{100, false}, {100, false}, {160, true}, {160, false}, {161, true}} {
+		if back := c.heard(step.ready); back != step.back {
+			t.Errorf("answer %d, ready since %d: back is %v", i, step.ready, back)
+		}
+	}
+
+	group := func(g structs.TaskGroup) *structs.Allocation {
+		g.Name = "g"
+		return &structs.Allocation{TaskGroup: "g", DesiredStatus: structs.AllocDesiredStatusRun, Job: &structs.Job{TaskGroups: []*structs.TaskGroup{&g}}}
+	}
+	hour := structs.Ptr(time.Hour)
+	stopped := group(structs.TaskGroup{MaxClientDisconnect: hour})
+	stopped.DesiredStatus = structs.AllocDesiredStatusStop
+	for name, row := range map[string]struct {
+		a    *structs.Allocation
+		want bool
+	}{
+		"lost_after":            {group(structs.TaskGroup{Disconnect: &structs.DisconnectStrategy{LostAfter: hour}}), true},
+		"max_client_disconnect": {group(structs.TaskGroup{MaxClientDisconnect: hour}), true},
+		"stops itself":          {group(structs.TaskGroup{Disconnect: &structs.DisconnectStrategy{StopOnClientAfter: hour}}), false},
+		"plain":                 {group(structs.TaskGroup{}), false},
+		"stopped":               {stopped, false},
+		"no job":                {&structs.Allocation{TaskGroup: "g"}, false},
+	} {
+		if got := waitedFor(row.a); got != row.want {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 }

@@ -33,15 +33,32 @@ func (c *Client) keepRegistered(ctx context.Context) error {
 			continue
 		}
 		retry = minRetry
-		c.contact.heard()
 		c.log.Debug("node registered", "ttl", resp.HeartbeatTTL)
 		if c.registeredAt.Swap(resp.Index) == 0 {
 			close(c.registered)
 		}
-		c.offers.Known(resp.Services)
+		c.answered(resp)
 		c.beat(ctx, resp.HeartbeatTTL)
 	}
 	return nil
+}
+
+// answered takes what the servers say whenever they hear of the node. If they
+// had given it up in between, the allocations that they wait for learn so here:
+// a report that was under way may have made them known again before the node
+// could be told that they were not.
+func (c *Client) answered(resp *api.NodeRegisterResponse) {
+	if c.contact.heard(resp.ReadySince) {
+		for _, r := range c.all() {
+			c.mu.Lock()
+			a := r.alloc
+			c.mu.Unlock()
+			if waitedFor(a) {
+				r.runner.Reconnected()
+			}
+		}
+	}
+	c.offers.Known(resp.Services)
 }
 
 // beat sends heartbeats until the node must be registered again.
@@ -61,8 +78,7 @@ func (c *Client) beat(ctx context.Context, ttl time.Duration) {
 		switch {
 		case err == nil:
 			ttl = resp.HeartbeatTTL
-			c.contact.heard()
-			c.offers.Known(resp.Services)
+			c.answered(resp)
 		case structs.KindOf(err) == structs.NotFound:
 			c.log.Warn("the servers do not know this node; registering again")
 			return

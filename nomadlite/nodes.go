@@ -95,8 +95,12 @@ func (s *Server) node(snap *state.Snapshot, id, secret string) (*structs.Node, e
 
 // heard resets the time to live of a node.
 func (s *Server) heard(id string, index uint64) *api.NodeRegisterResponse {
-	return &api.NodeRegisterResponse{HeartbeatTTL: s.loops.heartbeat.Beat(id), Index: index, Servers: s.serverAddrs(),
-		Services: s.store.Snapshot().ServicesByNode(id)}
+	snap := s.store.Snapshot()
+	resp := &api.NodeRegisterResponse{HeartbeatTTL: s.loops.heartbeat.Beat(id), Index: index, Servers: s.serverAddrs(), Services: snap.ServicesByNode(id)}
+	if n := snap.Node(id); n != nil {
+		resp.ReadySince = n.StatusUpdatedAt
+	}
+	return resp
 }
 
 // Heartbeat keeps a node alive. One that was taken for lost is ready again.

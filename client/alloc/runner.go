@@ -100,6 +100,7 @@ type Runner struct {
 	expired    bool // max_run_duration is over
 	began      time.Time
 	joined     time.Time // when it joined its deployment here
+	returned   time.Time // when its tasks were told last that the node is back
 	healthy    *bool     // in that deployment, nil until decided
 	healthTime int64
 	wake       *time.Timer
@@ -575,16 +576,27 @@ func (r *Runner) Status() *structs.AllocUpdate {
 	return r.view
 }
 
+// sameReturn is within what time two words that the node is back are of one
+// return.
+const sameReturn = time.Minute
+
+// Reconnected says that the servers had given the node up and hear it again.
+func (r *Runner) Reconnected() { r.post(r.reconnected) }
+
 // reconnected tells the servers the current state again: they took the
 // allocation for unknown while they could not hear this node.
 func (r *Runner) reconnected() {
 	now := time.Now()
+	r.dirty, r.flushed = true, "" // at once
+	if now.Sub(r.returned) < sameReturn {
+		return
+	}
+	r.returned = now
 	for _, t := range r.tasks {
 		if t.m.State().State != structs.TaskStateDead {
 			r.perform(t, t.m.Note(&structs.TaskEvent{Type: structs.TaskClientReconnected}, now), false)
 		}
 	}
-	r.dirty, r.flushed = true, "" // at once
 }
 
 // Done is closed when every task has ended for good.

@@ -3,6 +3,7 @@ package artifact
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -86,8 +87,8 @@ func (h *Hook) spawn(ctx context.Context, req *fetch.Request, cached *os.File, p
 		return nil, context.Cause(ctx)
 	case report != nil:
 		return report, nil
-	case werr != nil:
-		err = werr
+	case err == nil: // how it ended says more than that it did not read to the end
+		err = cmp.Or(werr, errors.New("it ended without a report"))
 	}
 	h.cfg.Logger.Error("the process that fetches an artifact broke down", "error", err, "output", strings.TrimSpace(said.String()))
 	return nil, fmt.Errorf("the process that fetches broke down (%v): %s", err, firstLine(said.String()))

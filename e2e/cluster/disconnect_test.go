@@ -211,20 +211,22 @@ func (c *cutoff) back(id string, stays bool) error {
 	return nil
 }
 
-// toldReconnected is a condition: an allocation that stayed has the event. One
-// whose report was under way when the network was cut need not: it was heard
-// before the client could learn that it was unknown.
+// toldReconnected is a condition: each allocation that stayed has the event, once.
 func (c *cutoff) toldReconnected(ids ...string) error {
 	for _, id := range ids {
 		first, _, err := c.pair(id)
 		if err != nil {
 			return err
 		}
+		n := 0
 		for _, e := range first.TaskStates["t"].Events {
 			if e.Type == "Reconnected" {
-				return nil
+				n++
 			}
 		}
+		if n != 1 {
+			return fmt.Errorf("%s has the event Reconnected %d times", id, n)
+		}
 	}
-	return fmt.Errorf("none of %v has the event Reconnected", ids)
+	return nil
 }
