@@ -3,12 +3,17 @@ package command
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
 	"errors"
 	"io"
+	"log"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,6 +73,8 @@ func TestDispatch(t *testing.T) {
 		{"", 127, "", "Usage: nomadlite"},
 		{"-help", 0, "Common commands:", ""},
 		{"bogus", 127, "", `cannot run "bogus": no such command`},
+		{"jbo status", 127, "", "Did you mean \"job\"?\n\nUsage:"},
+		{"job statsu", 1, "", "cannot run \"job statsu\": no such command\nDid you mean \"job status\"?\n\nUsage:"},
 		{"job", 1, "", "Subcommands:"},
 		{"job -help", 0, "Subcommands:", ""},
 		{"job bogus", 1, "", "Subcommands:"},
@@ -106,7 +113,8 @@ func TestNobodyAnswers(t *testing.T) {
 	b := newBench(t, nil)
 	b.addr = "http://127.0.0.1:1"
 	code, stdout, stderr := b.run("", "job", "status")
-	want := `Error querying jobs: Get "http://127.0.0.1:1/v1/jobs": dial tcp 127.0.0.1:1: connect: connection refused` + "\n"
+	want := `Error querying jobs: Get "http://127.0.0.1:1/v1/jobs": dial tcp 127.0.0.1:1: connect: connection refused` + "\n" +
+		"No agent listens at http://127.0.0.1:1. Start one (nomadlite agent -dev), or say where it is: -address or NOMAD_ADDR.\n"
 	if code != 1 || stdout != "" || stderr != want {
 		t.Errorf("code %d, %q, %q", code, stdout, stderr)
 	}
@@ -374,15 +382,50 @@ func TestRunOutput(t *testing.T) {
 
 func TestFinish(t *testing.T) {
 	var out bytes.Buffer
-	c := &cli{stderr: &out}
+	c := &cli{stderr: &out, conf: api.ClientConfig{Address: "http://a:1"}}
 	for _, tt := range []struct {
 		err  error
 		code int
 		text string
-	}{{nil, 0, ""}, {exitCode(7), 7, ""}, {exitf(2, "x %d", 1), 2, "x 1\n"}, {errors.New("y"), 1, "y\n"}} {
+	}{
+		{nil, 0, ""}, {exitCode(7), 7, ""}, {exitf(2, "x %d", 1), 2, "x 1\n"}, {errors.New("y"), 1, "y\n"}, {exitf(1, "%v", errors.New("z")), 1, "z\n"},
+		{exitf(1, "Error: %v", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}), 1,
+			"Error: dial: connection refused\nNo agent listens at http://a:1. Start one (nomadlite agent -dev), or say where it is: -address or NOMAD_ADDR.\n"},
+	} {
 		out.Reset()
 		if code := c.finish(tt.err); code != tt.code || out.String() != tt.text {
 			t.Errorf("%v: %d %q", tt.err, code, out.String())
+		}
+	}
+}
+
+// TestAdvice: a verb that cannot talk to the agent says what to change.
+func TestAdvice(t *testing.T) {
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	defer secure.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	host := strings.TrimPrefix
+	for _, tt := range []struct {
+		conf api.ClientConfig
+		want string
+	}{
+		{api.ClientConfig{Address: "http://127.0.0.1:1"}, "No agent listens at http://127.0.0.1:1."},
+		{api.ClientConfig{Address: "https://" + host(plain.URL, "http://")}, "begins with http://."},
+		{api.ClientConfig{Address: "http://" + host(secure.URL, "https://")}, "begins with https://"},
+		{api.ClientConfig{Address: secure.URL}, "-ca-cert or NOMAD_CACERT."},
+		{api.ClientConfig{Address: secure.URL, TLS: api.TLSConfig{CACert: ca, ServerName: "elsewhere"}}, "-tls-server-name or NOMAD_TLS_SERVER_NAME."},
+	} {
+		var stdout, stderr bytes.Buffer
+		c := &cli{stdout: &stdout, stderr: &stderr, now: time.Now, conf: tt.conf, ctx: t.Context()}
+		if code := dispatch(c, verbs(), []string{"job", "status"}); code != 1 || !strings.Contains(stderr.String(), tt.want) {
+			t.Errorf("%+v: exit %d, %q lacks %q", tt.conf, code, stderr.String(), tt.want)
 		}
 	}
 }

@@ -28,10 +28,11 @@ type monitor struct {
 
 	eval   *structs.Evaluation               // last seen
 	allocs map[string]*structs.AllocListStub // last seen, by id
+	told   map[string]int64                  // the time of the last event seen, by allocation and task
 }
 
 func newMonitor(c *cli, client *api.Client, verbose bool) *monitor {
-	return &monitor{c: c, client: client, verbose: verbose, wait: monitorWait, allocs: map[string]*structs.AllocListStub{}}
+	return &monitor{c: c, client: client, verbose: verbose, wait: monitorWait, allocs: map[string]*structs.AllocListStub{}, told: map[string]int64{}}
 }
 
 func (m *monitor) head(format string, args ...any) {
@@ -93,19 +94,24 @@ func (m *monitor) seeAllocs(ctx context.Context, eval *structs.Evaluation) error
 	if err != nil {
 		return exitf(1, "Error reading allocations: %v", err)
 	}
-	sort.Slice(stubs, func(i, j int) bool { return stubs[i].Name < stubs[j].Name })
-	for _, a := range stubs {
-		m.seeAlloc(a, eval)
-	}
+	m.seeStubs(stubs)
 	return nil
 }
 
-func (m *monitor) seeAlloc(a *structs.AllocListStub, eval *structs.Evaluation) {
+func (m *monitor) seeStubs(stubs []*structs.AllocListStub) {
+	sort.Slice(stubs, func(i, j int) bool { return stubs[i].Name < stubs[j].Name })
+	for _, a := range stubs {
+		m.seeAlloc(a)
+		m.seeFailures(a)
+	}
+}
+
+func (m *monitor) seeAlloc(a *structs.AllocListStub) {
 	old, known := m.allocs[a.ID]
 	m.allocs[a.ID] = a
 	id, node := shortID(a.ID, m.verbose), shortID(a.NodeID, m.verbose)
 	switch {
-	case !known && a.EvalID == eval.ID:
+	case !known && (m.eval == nil || a.CreateIndex >= m.eval.CreateIndex):
 		m.say("Allocation %q created: node %q, group %q", id, node, a.TaskGroup)
 	case !known:
 		m.say("Allocation %q modified: node %q, group %q", id, node, a.TaskGroup)
@@ -114,6 +120,34 @@ func (m *monitor) seeAlloc(a *structs.AllocListStub, eval *structs.Evaluation) {
 	case old.ClientStatus != a.ClientStatus:
 		m.say("Allocation %q status changed: %q -> %q", id, old.ClientStatus, a.ClientStatus)
 	}
+}
+
+// seeFailures prints why tasks of an allocation failed since the last look.
+func (m *monitor) seeFailures(a *structs.AllocListStub) {
+	for _, name := range sortedKeys(a.TaskStates) {
+		key := a.ID + " " + name
+		for _, e := range a.TaskStates[name].Events {
+			if e.Time <= m.told[key] {
+				continue
+			}
+			m.told[key] = e.Time
+			if tellsFailure(e) {
+				m.say("Allocation %q, task %q: %s: %s", shortID(a.ID, m.verbose), name, e.Type, clean(e.DisplayMessage))
+			}
+		}
+	}
+}
+
+// tellsFailure reports whether an event says why a task does not run.
+func tellsFailure(e *structs.TaskEvent) bool {
+	switch e.Type {
+	case structs.TaskSetupFailure, structs.TaskDriverFailure, structs.TaskFailedValidation, structs.TaskArtifactDownloadFailed, structs.TaskHookFailed,
+		structs.TaskDiskExceeded, structs.TaskRestarting, structs.TaskNotRestarting, structs.TaskRestoreFailed:
+		return true
+	case structs.TaskTerminated:
+		return e.Details["exit_code"] != "0" || e.Details["signal"] != "0"
+	}
+	return false
 }
 
 // finish prints the outcome of a terminal evaluation and follows what it led
@@ -162,60 +196,6 @@ func (m *monitor) failedPlacements(eval *structs.Evaluation) {
 	if eval.BlockedEval != "" {
 		m.say("Evaluation %q waiting for additional capacity to place remainder", shortID(eval.BlockedEval, m.verbose))
 	}
-}
-
-// followDeployment prints the progress of a deployment until it ends.
-func (m *monitor) followDeployment(ctx context.Context, id string) error {
-	m.head("Monitoring deployment %q", shortID(id, m.verbose))
-	var index uint64
-	last := ""
-	for {
-		d, meta, err := m.client.Deployments().Get(ctx, id, &api.QueryOptions{WaitIndex: index, WaitTime: m.wait})
-		if err != nil {
-			if ctx.Err() != nil {
-				return exitf(1, "Stopped monitoring; the deployment goes on. See: nomadlite deployment status %s", shortID(id, m.verbose))
-			}
-			return exitf(1, "Error reading deployment: %v", err)
-		}
-		index = meta.LastIndex
-		if m.eval != nil {
-			if err := m.seeAllocs(ctx, m.eval); err != nil {
-				return err
-			}
-		}
-		if text := deploymentProgress(d); text != last {
-			m.say("%s", text)
-			last = text
-		}
-		if !d.Active() {
-			m.head("Deployment %q finished with status %q: %s", shortID(id, m.verbose), d.Status, d.StatusDescription)
-			if d.Status == structs.DeploymentStatusFailed {
-				return exitCode(1)
-			}
-			return nil
-		}
-	}
-}
-
-// deploymentProgress is one line about all groups of a deployment.
-func deploymentProgress(d *structs.Deployment) string {
-	groups := make([]string, 0, len(d.TaskGroups))
-	for g := range d.TaskGroups {
-		groups = append(groups, g)
-	}
-	sort.Strings(groups)
-	parts := make([]string, len(groups))
-	for i, g := range groups {
-		s := d.TaskGroups[g]
-		parts[i] = fmt.Sprintf("group %q: %d of %d healthy", g, s.HealthyAllocs, s.DesiredTotal)
-		if s.UnhealthyAllocs > 0 {
-			parts[i] += fmt.Sprintf(", %d unhealthy", s.UnhealthyAllocs)
-		}
-		if s.DesiredCanaries > 0 && !s.Promoted {
-			parts[i] += fmt.Sprintf(", %d of %d canaries placed", len(s.PlacedCanaries), s.DesiredCanaries)
-		}
-	}
-	return "Deployment " + d.Status + ": " + strings.Join(parts, "; ")
 }
 
 // placementReasons explains in sentences why a group could not be placed.

@@ -29,15 +29,24 @@ type verb struct {
 
 // exitError ends the process with a code; an empty text prints nothing.
 type exitError struct {
-	code int
-	text string
+	code  int
+	text  string
+	cause error // what the text tells of, or nil
 }
 
 func (e *exitError) Error() string { return e.text }
+func (e *exitError) Unwrap() error { return e.cause }
 
-// exitf makes an error that ends the process with the given code.
+// exitf makes an error that ends the process with the given code. An error among
+// the arguments is its cause.
 func exitf(code int, format string, args ...any) error {
-	return &exitError{code, fmt.Sprintf(format, args...)}
+	e := &exitError{code: code, text: fmt.Sprintf(format, args...)}
+	for _, arg := range args {
+		if cause, ok := arg.(error); ok {
+			e.cause = cause
+		}
+	}
+	return e
 }
 
 // exitCode ends the process without a text.
@@ -118,9 +127,11 @@ func (c *cli) finish(err error) int {
 		if exit.text != "" {
 			fmt.Fprintln(c.stderr, exit.text)
 		}
+		c.advise(exit.cause)
 		return exit.code
 	}
 	fmt.Fprintln(c.stderr, err)
+	c.advise(err)
 	return 1
 }
 
@@ -143,14 +154,18 @@ func argsText(v *verb) string {
 func unknown(c *cli, table []*verb, args []string) int {
 	if members := group(table, args[0]); len(members) > 0 {
 		out, code := c.stderr, 1
-		if len(args) > 1 && isHelp(args[1]) {
-			out, code = c.stdout, 0
+		if len(args) > 1 {
+			if isHelp(args[1]) {
+				out, code = c.stdout, 0
+			} else {
+				noSuchCommand(c, members, strings.Join(args[:2], " "))
+			}
 		}
 		fmt.Fprintf(out, "Usage: nomadlite %s <subcommand> [options] [args]\n\nSubcommands:\n", args[0])
 		list(out, members, args[0]+" ")
 		return code
 	}
-	fmt.Fprintf(c.stderr, "cannot run %q: no such command\n\n", args[0])
+	noSuchCommand(c, table, args[0])
 	topHelp(c.stderr, table)
 	return 127
 }
