@@ -240,11 +240,6 @@ func crashOnce(t *testing.T, a *structs.Allocation, point crashPoint, stop bool)
 		c := takeCensus(t, dir)
 		return c["allocation directories"]+c["FIFOs"]+c["mounts"] == 0 && len(tasksOf(dir)) == 0
 	})
-	stopping, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := second.host.Stop(stopping); err != nil {
-		t.Error(err)
-	}
 	second.stop()
 }
 

@@ -7,6 +7,16 @@ mkdir -p bin
 out=$PWD/bin/test.log # the whole output, also of what passed
 : >"$out"
 
+# What tests start inherits a mark, by which what they leave is found.
+export NOMADLITE_TEST_RUN=$$
+left() {
+  for dir in /proc/[0-9]*; do
+    if [ "${dir#/proc/}" != $$ ] && grep -qzx "NOMADLITE_TEST_RUN=$$" "$dir/environ" 2>/dev/null; then
+      echo "${dir#/proc/} $(tr '\0' ' ' <"$dir/cmdline")"
+    fi
+  done
+}
+
 status=0
 run() { # dir, packages...
   local dir=$1; shift
@@ -16,6 +26,13 @@ run() { # dir, packages...
 go build -trimpath -o bin/nomadlite .
 run . ./...
 NOMADLITE_BIN=$PWD/bin/nomadlite run e2e -p 1 ./...
+
+processes=$(left)
+if [ -n "$processes" ]; then
+  echo "---- processes that tests left"
+  echo "$processes"
+  status=1
+fi
 
 grep -E '^(ok|FAIL|panic:|\?.*no test files)' "$out" | grep -v 'no test files' || true
 if ((status)); then

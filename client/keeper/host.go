@@ -124,6 +124,7 @@ func (h *Host) spawn(ctx context.Context) (*protocol.Info, error) {
 	_, err = ready.Read(make([]byte, 1))
 	switch {
 	case ctx.Err() != nil:
+		_ = cmd.Process.Kill() // nobody would know of it
 		return nil, ctx.Err()
 	case !errors.Is(err, io.EOF):
 		return nil, fmt.Errorf("the keeper did not answer within %v; see %s", startTimeout, log.Name())

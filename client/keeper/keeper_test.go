@@ -284,6 +284,39 @@ func lines(dir string) []string {
 	}
 }
 
+// TestAbandonedStart: a keeper whose start is given up before it listens does not
+// go on unknown to everybody.
+func TestAbandonedStart(t *testing.T) {
+	dir := t.TempDir()
+	script := filepath.Join(dir, "binary")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\necho $$ > "+dir+"/tmp; mv "+dir+"/tmp "+dir+"/pid\nexec sleep 600\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := Start(ctx, filepath.Join(dir, "k"), script, hclog.NewNullLogger())
+		ended <- err
+	}()
+	var pid int
+	eventually(t, "the process", func() bool {
+		raw, err := os.ReadFile(filepath.Join(dir, "pid"))
+		if err == nil {
+			pid, err = strconv.Atoi(strings.TrimSpace(string(raw)))
+		}
+		return err == nil
+	})
+	proc, err := protocol.Identify(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the start ended with %v", err)
+	}
+	eventually(t, "its end", func() bool { return !proc.Alive() })
+}
+
 func TestRefusals(t *testing.T) {
 	h := startHost(t)
 	ctx := t.Context()
