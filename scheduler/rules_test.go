@@ -21,8 +21,9 @@ func TestAnyPlacementRules_N21(t *testing.T) {
 			h.addRandomNode()
 		}
 		job := testJob("a", structs.JobTypeService, 3)
-		h.rules(&job.Constraints, &job.Affinities, &job.Spreads)
-		h.rules(&job.TaskGroups[0].Constraints, &job.TaskGroups[0].Affinities, &job.TaskGroups[0].Spreads)
+		sense := rapid.Bool().Draw(rt, "sense")
+		h.rules(sense, &job.Constraints, &job.Affinities, &job.Spreads)
+		h.rules(sense, &job.TaskGroups[0].Constraints, &job.TaskGroups[0].Affinities, &job.TaskGroups[0].Spreads)
 		job.Canonicalize()
 		_, invalid := job.Validate(structs.Checks{})
 		h.jobs["a"] = job
@@ -51,8 +52,18 @@ func TestAnyPlacementRules_N21(t *testing.T) {
 	}
 }
 
-// rules draws placement rules, sensible ones more often than not.
-func (h *history) rules(constraints *[]*structs.Constraint, affinities *[]*structs.Affinity, spreads *[]*structs.Spread) {
+// rules draws placement rules; in a job that is to make sense only such.
+func (h *history) rules(sense bool, constraints *[]*structs.Constraint, affinities *[]*structs.Affinity, spreads *[]*structs.Spread) {
+	if sense {
+		if rapid.Bool().Draw(h.rapid, "spread") {
+			*spreads = append(*spreads, &structs.Spread{Attribute: "${meta.rack}", Weight: structs.Ptr(int8(rapid.IntRange(1, 100).Draw(h.rapid, "weight")))})
+		}
+		if rapid.Bool().Draw(h.rapid, "affinity") {
+			*affinities = append(*affinities, &structs.Affinity{LTarget: "${meta.rack}", RTarget: h.pick("value", "a", "b"), Operand: "=",
+				Weight: structs.Ptr(int8(rapid.SampledFrom([]int{-100, -1, 1, 100}).Draw(h.rapid, "weight")))})
+		}
+		return
+	}
 	attribute := func() string {
 		return h.pick("attribute", "${meta.rack}", "${meta.rack}", "${node.datacenter}", "${attr.none}", "", "${", "${env.X}", "literal")
 	}
