@@ -109,7 +109,7 @@ func (r *groupReconciler) reconnect() {
 	loser := map[string]bool{}
 	kept := r.keep[:0:0]
 	for _, a := range r.keep {
-		b := r.replacement(a)
+		b := r.successors.of(a)
 		switch {
 		case b == nil || a.ClientTerminal():
 		case a.ClientStatus == structs.AllocClientStatusUnknown:

@@ -159,10 +159,12 @@ type groupReconciler struct {
 
 	failedCanaries []*structs.Allocation // to be placed again now
 	all            []*structs.Allocation
+	successors     successors
 }
 
 func (r *groupReconciler) run(allocs []*structs.Allocation) {
 	r.all = allocs
+	r.successors = successors{all: allocs}
 	for _, a := range allocs {
 		r.sort(a)
 	}
@@ -244,8 +246,7 @@ func (r *groupReconciler) sortStopped(a *structs.Allocation) {
 		r.held = append(r.held, a)
 		return
 	}
-	named := func(b *structs.Allocation) bool { return b.Name == a.Name && !b.Terminal() }
-	if !slices.ContainsFunc(r.all, named) {
+	if !r.successors.named(a.Name) {
 		r.replaced = append(r.replaced, a)
 	}
 }
@@ -351,7 +352,7 @@ func (r *groupReconciler) unknown(a *structs.Allocation, since time.Time) (at ti
 	case !disconnectOf(a).replace:
 		r.keep = append(r.keep, a)
 		return at, false
-	case r.replacement(a) != nil:
+	case r.successors.of(a) != nil:
 		return at, false
 	}
 	at, again := r.group.ReschedulePolicy.Next(a, since)
@@ -365,28 +366,6 @@ func (r *groupReconciler) unknown(a *structs.Allocation, since time.Time) (at ti
 	}
 	r.waiting = append(r.waiting, a)
 	return at, again
-}
-
-// replacement is the live allocation that replaces a, or replaces what replaced
-// it and has been stopped since, or nil.
-func (r *groupReconciler) replacement(a *structs.Allocation) *structs.Allocation {
-	for range r.all { // a chain has no more links than there are allocations
-		var ended *structs.Allocation
-		for _, b := range r.all {
-			switch {
-			case b.PreviousAllocation != a.ID:
-			case !b.Terminal():
-				return b
-			default:
-				ended = b
-			}
-		}
-		if ended == nil {
-			return nil
-		}
-		a = ended
-	}
-	return nil
 }
 
 func jobVersion(a *structs.Allocation) uint64 {
