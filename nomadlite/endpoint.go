@@ -248,13 +248,17 @@ func newest[T any](s *state.Snapshot, t state.Table, items iter.Seq[T], modified
 	return index
 }
 
-// scope is the index of a list: of one namespace the newest of its items, so
-// that what happens in others wakes nobody; of all, the table's.
-func scope[T any](r *api.Request, s *state.Snapshot, t state.Table, items iter.Seq[T], namespace func(T) string, modified func(T) uint64) uint64 {
-	if r.Query.Namespace == structs.AllNamespaces {
-		return s.TableIndex(t)
+// scope is the index of a list of tables: of one namespace its own, so that what
+// happens in others wakes nobody; of all, the tables'.
+func scope(r *api.Request, s *state.Snapshot, tables ...state.Table) (index uint64) {
+	for _, t := range tables {
+		if r.Query.Namespace == structs.AllNamespaces {
+			index = max(index, s.TableIndex(t))
+		} else {
+			index = max(index, s.NamespaceIndex(t, r.Query.Namespace))
+		}
 	}
-	return newest(s, t, visible(r, items, namespace), modified)
+	return index
 }
 
 // visible keeps the items of the namespace that a request names, and of "*"

@@ -15,11 +15,6 @@ func allocKey(a *structs.Allocation) api.Key {
 	return api.Key{Namespace: a.Namespace, ID: a.ID, Index: a.CreateIndex}
 }
 
-// allocScope is the index of a list of allocations.
-func allocScope(r *api.Request, s *state.Snapshot) uint64 {
-	return scope(r, s, state.TableAllocs, s.Allocs(), allocNamespace, allocModified)
-}
-
 func (e *endpoints) listAllocs(ctx context.Context, r *api.Request) (*api.Response, error) {
 	resources, err := r.Bool("resources", false)
 	if err != nil {
@@ -30,7 +25,7 @@ func (e *endpoints) listAllocs(ctx context.Context, r *api.Request) (*api.Respon
 		return nil, err
 	}
 	keys, _ := tables(state.TableAllocs)
-	return e.read(ctx, r, view{keys, func(s *state.Snapshot) uint64 { return allocScope(r, s) }, func(s *state.Snapshot) (*api.Response, error) {
+	return e.read(ctx, r, view{keys, func(s *state.Snapshot) uint64 { return scope(r, s, state.TableAllocs) }, func(s *state.Snapshot) (*api.Response, error) {
 		allocs := s.Allocs()
 		if r.Query.Prefix != "" {
 			allocs = s.AllocsByIDPrefix(r.Query.Prefix)

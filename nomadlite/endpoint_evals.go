@@ -36,29 +36,19 @@ func evals(r *api.Request, s *state.Snapshot) iter.Seq[*structs.Evaluation] {
 	}), evalNamespace)
 }
 
-// evalScope is the index of a list of evaluations.
-func evalScope(r *api.Request, s *state.Snapshot) uint64 {
-	return scope(r, s, state.TableEvals, s.Evals(), evalNamespace, evalModified)
-}
-
-// deploymentScope is the index of a list of deployments.
-func deploymentScope(r *api.Request, s *state.Snapshot) uint64 {
-	return scope(r, s, state.TableDeployments, s.Deployments(), deploymentNamespace, deploymentModified)
-}
-
 func (e *endpoints) listEvals(ctx context.Context, r *api.Request) (*api.Response, error) {
 	if r.Query.Filter != "" && (r.Values.Get("job") != "" || r.Values.Get("status") != "") {
 		return nil, structs.Errorf(structs.Invalid, "Filter expression cannot be used with other filter parameters")
 	}
 	keys, _ := tables(state.TableEvals)
-	return e.read(ctx, r, view{keys, func(s *state.Snapshot) uint64 { return evalScope(r, s) }, func(s *state.Snapshot) (*api.Response, error) {
+	return e.read(ctx, r, view{keys, func(s *state.Snapshot) uint64 { return scope(r, s, state.TableEvals) }, func(s *state.Snapshot) (*api.Response, error) {
 		return page(api.List(r, "eval", evals(r, s), evalKey, itself[*structs.Evaluation]))
 	}})
 }
 
 func (e *endpoints) countEvals(ctx context.Context, r *api.Request) (*api.Response, error) {
 	keys, _ := tables(state.TableEvals)
-	index := func(s *state.Snapshot) uint64 { return evalScope(r, s) }
+	index := func(s *state.Snapshot) uint64 { return scope(r, s, state.TableEvals) }
 	r.Query.PerPage = 0
 	return e.read(ctx, r, view{keys, index, func(s *state.Snapshot) (*api.Response, error) {
 		all, _, err := api.List(r, "eval", evals(r, s), evalKey, func(*structs.Evaluation) struct{} { return struct{}{} })
@@ -210,7 +200,7 @@ func (e *endpoints) evalAllocs(ctx context.Context, r *api.Request) (*api.Respon
 
 func (e *endpoints) listDeployments(ctx context.Context, r *api.Request) (*api.Response, error) {
 	keys, _ := tables(state.TableDeployments)
-	return e.read(ctx, r, view{keys, func(s *state.Snapshot) uint64 { return deploymentScope(r, s) }, func(s *state.Snapshot) (*api.Response, error) {
+	return e.read(ctx, r, view{keys, func(s *state.Snapshot) uint64 { return scope(r, s, state.TableDeployments) }, func(s *state.Snapshot) (*api.Response, error) {
 		items := s.Deployments()
 		if r.Query.Prefix != "" {
 			items = s.DeploymentsByIDPrefix(r.Query.Prefix)

@@ -28,7 +28,7 @@ func (e *endpoints) jobPage(ctx context.Context, r *api.Request, keep func(*stru
 		return nil, err
 	}
 	keys, _ := tables(state.TableJobs, state.TableJobSummaries)
-	return e.read(ctx, r, view{keys, func(s *state.Snapshot) uint64 { return jobScope(r, s) }, func(s *state.Snapshot) (*api.Response, error) {
+	return e.read(ctx, r, view{keys, func(s *state.Snapshot) uint64 { return scope(r, s, state.TableJobs, state.TableJobSummaries) }, func(s *state.Snapshot) (*api.Response, error) {
 		return page(api.List(r, "job", filtered(visibleJobs(r, s), keep), jobKey, func(j *structs.Job) *structs.JobListStub {
 			stub := j.Stub(s.JobSummary(j.Namespace, j.ID))
 			if !meta {
@@ -37,21 +37,6 @@ func (e *endpoints) jobPage(ctx context.Context, r *api.Request, keep func(*stru
 			return stub
 		}))
 	}})
-}
-
-// jobScope is the index of a list of jobs with their summaries.
-func jobScope(r *api.Request, s *state.Snapshot) uint64 {
-	all := r.Query.Namespace == structs.AllNamespaces
-	index := scope(r, s, state.TableJobs, s.Jobs(storedNamespace(r), ""), jobNamespace, func(j *structs.Job) uint64 {
-		if sum := s.JobSummary(j.Namespace, j.ID); sum != nil {
-			return max(j.ModifyIndex, sum.ModifyIndex)
-		}
-		return j.ModifyIndex
-	})
-	if all {
-		return max(index, s.TableIndex(state.TableJobSummaries))
-	}
-	return index
 }
 
 // storedNamespace is the namespace of a list as the state takes it: "" is all.

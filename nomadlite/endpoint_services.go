@@ -40,8 +40,13 @@ func (e *endpoints) listServices(ctx context.Context, r *api.Request) (*api.Resp
 		return visible(r, s.Services(storedNamespace(r), r.Query.Prefix), serviceNamespace)
 	}
 	return e.read(ctx, r, view{
-		keys:  keys,
-		index: func(s *state.Snapshot) uint64 { return serviceIndex(s, mine(s)) },
+		keys: keys,
+		index: func(s *state.Snapshot) uint64 {
+			if r.Query.Prefix == "" {
+				return max(1, scope(r, s, state.TableServices))
+			}
+			return serviceIndex(s, mine(s))
+		},
 		render: func(s *state.Snapshot) (*api.Response, error) {
 			whole := *r // names are the items, not instances: no pages, no prefix of ids
 			whole.Query.PerPage, whole.Query.NextToken, whole.Query.Prefix = 0, "", ""

@@ -39,7 +39,7 @@ func (e *endpoints) jobStatuses(ctx context.Context, r *api.Request) (*api.Respo
 		if chosen {
 			return all(s)
 		}
-		return max(jobScope(r, s), allocScope(r, s), deploymentScope(r, s))
+		return scope(r, s, state.TableJobs, state.TableJobSummaries, state.TableAllocs, state.TableDeployments)
 	}
 	return e.read(ctx, r, view{keys, index, func(s *state.Snapshot) (*api.Response, error) {
 		jobs := filtered(visibleJobs(r, s), func(j *structs.Job) bool { return children || j.ParentID == "" })

@@ -20,6 +20,9 @@ func (e *endpoints) listVariables(ctx context.Context, r *api.Request) (*api.Res
 	return e.read(ctx, r, view{
 		keys: keys,
 		index: func(s *state.Snapshot) uint64 {
+			if r.Query.Prefix == "" {
+				return max(1, scope(r, s, state.TableVariables))
+			}
 			return max(1, newest(s, state.TableVariables, mine(s), func(v *state.SealedVariable) uint64 { return v.ModifyIndex }))
 		},
 		render: func(s *state.Snapshot) (*api.Response, error) {

@@ -36,8 +36,8 @@ const (
 	// enqueueTimeout bounds the wait for a place in Raft's queue.
 	enqueueTimeout = 10 * time.Second
 	snapshotsKept  = 2
-	// snapshotBytes of entries make a snapshot, and so do
-	// Config.RaftSnapshotThreshold entries.
+	// snapshotBytes of entries make a snapshot, or as many as the last one has
+	// bytes, and so do Config.RaftSnapshotThreshold entries.
 	snapshotBytes = 64 << 20
 )
 

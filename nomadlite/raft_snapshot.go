@@ -98,15 +98,17 @@ func (s *Server) limitTrailing() {
 	}
 }
 
-// limitLog takes a snapshot whenever snapshotBytes of entries were written
-// since the last one, until ctx ends. (Raft itself counts entries.)
+// limitLog takes a snapshot whenever as many bytes of entries were written since
+// the last one as it has, and at least snapshotBytes, until ctx ends: saving
+// costs no more than writing did, however large the state, and what a restart
+// replays stays in proportion to what it restores. (Raft itself counts entries.)
 func (s *Server) limitLog(ctx context.Context) error {
 	if s.raft.logs == nil {
 		return nil
 	}
 	ticker := time.NewTicker(snapshotCheck)
 	defer ticker.Stop()
-	since := uint64(0)
+	since, size := uint64(0), int64(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -114,11 +116,33 @@ func (s *Server) limitLog(ctx context.Context) error {
 		case <-ticker.C:
 		}
 		s.limitTrailing()
-		if written := s.raft.logs.Written(); written-since >= snapshotBytes {
-			since = written
-			if err := s.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) && ctx.Err() == nil {
-				s.log.Error("cannot take a snapshot; the log goes on", "error", err)
-			}
+		written := s.raft.logs.Written()
+		if !snapshotDue(written-since, size) {
+			continue
+		}
+		since = written
+		saved := s.raft.Snapshot()
+		switch err := saved.Error(); {
+		case err == nil:
+			size = savedSize(saved)
+		case !errors.Is(err, raft.ErrNothingNewToSnapshot) && ctx.Err() == nil:
+			s.log.Error("cannot take a snapshot; the log goes on", "error", err)
 		}
 	}
+}
+
+// snapshotDue reports whether the bytes of entries that were written since a
+// snapshot of a size ask for another.
+func snapshotDue(written uint64, size int64) bool {
+	return written >= max(snapshotBytes, uint64(max(size, 0)))
+}
+
+// savedSize is the size of a snapshot that was just taken, 0 if it cannot be told.
+func savedSize(saved raft.SnapshotFuture) int64 {
+	meta, file, err := saved.Open()
+	if err != nil {
+		return 0
+	}
+	_ = file.Close() // it was only read
+	return meta.Size
 }

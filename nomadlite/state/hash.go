@@ -16,6 +16,10 @@ func (s *Snapshot) Hash() [32]byte {
 		hashNumber(h, n)
 	}
 	h.Write([]byte(m.Cluster))
+	for _, sp := range m.Spaces {
+		h.Write([]byte(sp.Table + sep + sp.Namespace + sep))
+		hashNumber(h, sp.Changed)
+	}
 	for _, t := range tables {
 		if t == nil {
 			continue

@@ -24,7 +24,7 @@ import (
 // frame counts the frames before it.
 const (
 	formatMagic  = "nmltSTAT"
-	formatNewest = 2
+	formatNewest = 3 // since 3 with the last changes by namespace
 	formatOldest = 2 // what this build reads: format 1 was never released
 	formatLeast  = 2 // the least version that can read what this build writes
 )
@@ -59,6 +59,7 @@ type savedMeta struct {
 	AllocsDeleted uint64
 	AllocsChanged uint64
 	Tables        []savedTable
+	Spaces        []savedSpace
 }
 
 type savedTable struct {
@@ -103,7 +104,7 @@ func (s *Snapshot) Save(w io.Writer) error {
 
 func (s *Snapshot) meta() *savedMeta {
 	m := &savedMeta{Index: s.r.index, Epoch: s.r.epoch, Cluster: s.r.cluster, Keyed: s.r.keyed,
-		AllocsDeleted: s.r.allocsDeleted, AllocsChanged: s.r.changed[TableAllocs]}
+		AllocsDeleted: s.r.allocsDeleted, AllocsChanged: s.r.changed[TableAllocs], Spaces: s.r.savedSpaces()}
 	for _, t := range tables {
 		if t != nil {
 			m.Tables = append(m.Tables, savedTable{t.tableName(), s.r.changed[t.tableID()], t.deletedIndex(s.r), t.count(s.r.tables[t.tableID()])})
@@ -204,6 +205,7 @@ type restorer struct {
 	in     *bufio.Reader
 	offset int64
 	frames uint64
+	format uint16
 	root   *root
 	meta   *savedMeta
 	allocs *alloctable.Loader
@@ -241,8 +243,8 @@ func (x *restorer) header() error {
 	if string(head[:8]) != formatMagic {
 		return broken("it does not begin with %q", formatMagic)
 	}
-	if format := binary.LittleEndian.Uint16(head[8:]); format < formatOldest {
-		return broken("it has format %d, this build reads %d to %d; use an older build", format, formatOldest, formatNewest)
+	if x.format = binary.LittleEndian.Uint16(head[8:]); x.format < formatOldest {
+		return broken("it has format %d, this build reads %d to %d; use an older build", x.format, formatOldest, formatNewest)
 	}
 	if least := binary.LittleEndian.Uint16(head[10:]); least > formatNewest {
 		return broken("it needs format %d, this build reads up to %d; use a newer build", least, formatNewest)
@@ -318,7 +320,7 @@ func (x *restorer) loadMeta(b []byte) error {
 		r.changed[t.tableID()] = saved.Changed
 		t.setDeleted(r.tables[t.tableID()], saved.Deleted)
 	}
-	return nil
+	return r.loadSpaces(m.Spaces)
 }
 
 func tableNamed(name string) erased {
@@ -373,6 +375,9 @@ func (x *restorer) end(b []byte) error {
 		if have := t.count(x.root.tables[t.tableID()]); have != saved.Rows {
 			return broken("table %q has %d rows, %d were written", saved.Name, have, saved.Rows)
 		}
+	}
+	if x.format < 3 {
+		x.root.guessSpaces()
 	}
 	table, err := x.allocs.Done()
 	if err != nil {

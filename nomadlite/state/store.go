@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/tidwall/btree"
+
 	"github.com/nomadlite/nomadlite/nomadlite/state/alloctable"
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -40,6 +42,8 @@ type root struct {
 	// changed is the index of the last change by table, deletions included.
 	changed [tableCount]uint64
 	tables  [tableCount]any
+	// spaces is the same by table and namespace.
+	spaces *btree.BTreeG[space]
 
 	allocs        *alloctable.Table
 	allocsDeleted uint64
@@ -53,7 +57,7 @@ type root struct {
 }
 
 func newRoot(opts Options) *root {
-	r := &root{allocs: alloctable.New(opts.AllocKey), keyed: opts.AllocKey != [16]byte{}}
+	r := &root{spaces: newSpaces(), allocs: alloctable.New(opts.AllocKey), keyed: opts.AllocKey != [16]byte{}}
 	for i, t := range tables {
 		if t != nil {
 			r.tables[i] = t.empty()

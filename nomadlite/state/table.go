@@ -56,8 +56,9 @@ type table[V any] struct {
 	name    string
 	key     func(*V) string
 	indexes []index[V]
-	dirty   func(*V) []Key // woken by a change of the row, beside the table
-	note    func(*Txn, *V) // what else a change of the row is told to, or nil
+	space   func(*V) string // the namespace of the row; nil for tables without
+	dirty   func(*V) []Key  // woken by a change of the row, beside the table
+	note    func(*Txn, *V)  // what else a change of the row is told to, or nil
 }
 
 // erased is a table without its type, for the loops over all of them.
@@ -191,6 +192,9 @@ func (t *table[V]) remove(x *Txn, key string) *V {
 func (t *table[V]) touch(x *Txn, v *V) {
 	x.root.changed[t.id] = x.index
 	x.mark(Key{kind: kindTable, table: t.id})
+	if t.space != nil {
+		x.advance(t.id, t.space(v))
+	}
 	if t.dirty != nil {
 		for _, k := range t.dirty(v) {
 			x.mark(k)

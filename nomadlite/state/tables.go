@@ -30,7 +30,8 @@ type submission struct {
 
 var jobs = declare(table[structs.Job]{
 	id: TableJobs, name: "jobs",
-	key: func(j *structs.Job) string { return joinKey(j.Namespace, j.ID) },
+	space: func(j *structs.Job) string { return j.Namespace },
+	key:   func(j *structs.Job) string { return joinKey(j.Namespace, j.ID) },
 	indexes: []index[structs.Job]{
 		{"parent", func(j *structs.Job) string {
 			if j.ParentID == "" {
@@ -63,13 +64,15 @@ var submissions = declare(table[submission]{
 
 var summaries = declare(table[structs.JobSummary]{
 	id: TableJobSummaries, name: "job summaries",
+	space: func(s *structs.JobSummary) string { return s.Namespace },
 	key:   func(s *structs.JobSummary) string { return joinKey(s.Namespace, s.JobID) },
 	dirty: func(s *structs.JobSummary) []Key { return []Key{KeyJob(s.Namespace, s.JobID)} },
 })
 
 var evals = declare(table[structs.Evaluation]{
 	id: TableEvals, name: "evaluations",
-	key: func(e *structs.Evaluation) string { return e.ID },
+	space: func(e *structs.Evaluation) string { return e.Namespace },
+	key:   func(e *structs.Evaluation) string { return e.ID },
 	indexes: []index[structs.Evaluation]{
 		{"created", func(e *structs.Evaluation) string { return orderKey(e.CreateIndex) }},
 		{"job", func(e *structs.Evaluation) string { return joinKey(e.Namespace, e.JobID, orderKey(e.CreateIndex)) }},
@@ -103,7 +106,8 @@ var nodes = declare(table[structs.Node]{
 
 var deployments = declare(table[structs.Deployment]{
 	id: TableDeployments, name: "deployments",
-	key: func(d *structs.Deployment) string { return d.ID },
+	space: func(d *structs.Deployment) string { return d.Namespace },
+	key:   func(d *structs.Deployment) string { return d.ID },
 	indexes: []index[structs.Deployment]{
 		{"created", func(d *structs.Deployment) string { return orderKey(d.CreateIndex) }},
 		{"job", func(d *structs.Deployment) string { return joinKey(d.Namespace, d.JobID, orderKey(d.CreateIndex)) }},

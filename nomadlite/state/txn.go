@@ -18,8 +18,12 @@ type Txn struct {
 	index uint64
 	owner uint64
 	owned [tableCount]bool
-	edit  *alloctable.Edit // nil until an allocation or node changes
-	dirty map[Key]struct{}
+	// lastSpace is the space that was changed last, spacesOwned says that the
+	// tree of spaces may be changed.
+	lastSpace   space
+	spacesOwned bool
+	edit        *alloctable.Edit // nil until an allocation or node changes
+	dirty       map[Key]struct{}
 	// skipped are the kinds of keys that nobody watched when they changed.
 	skipped [kindCount]bool
 
@@ -256,6 +260,7 @@ func (t *Txn) DeleteNamespaces(c *NamespaceDelete) error {
 			return structs.Errorf(structs.Conflict, "cannot delete namespace %q: variable %q is in it; purge its variables first", name, v.Path)
 		}
 		namespaces.remove(t, name)
+		t.forgetSpace(name)
 	}
 	return nil
 }

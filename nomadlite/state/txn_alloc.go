@@ -41,6 +41,7 @@ func (t *Txn) putServerChange(r alloctable.Row, now int64) {
 // markRow wakes the watchers of a row that belongs, or belonged, to a batch.
 func (t *Txn) markRow(r *alloctable.Row, b *alloctable.Batch) {
 	t.root.changed[TableAllocs] = t.index
+	t.advance(TableAllocs, b.Job.Namespace)
 	if t.s.observer != nil {
 		t.allocsChanged = append(t.allocsChanged, r.Number)
 	}

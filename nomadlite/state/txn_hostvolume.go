@@ -11,7 +11,8 @@ import (
 
 var hostVolumes = declare(table[structs.HostVolume]{
 	id: TableHostVolumes, name: "host volumes",
-	key: func(v *structs.HostVolume) string { return v.ID },
+	key:   func(v *structs.HostVolume) string { return v.ID },
+	space: func(v *structs.HostVolume) string { return v.Namespace },
 	indexes: []index[structs.HostVolume]{
 		{"node", func(v *structs.HostVolume) string { return joinKey(v.NodeID, "") }},
 	},

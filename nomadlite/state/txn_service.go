@@ -21,7 +21,8 @@ type ServiceDelete struct{ Namespace, Name, ID string }
 
 var services = declare(table[structs.ServiceRegistration]{
 	id: TableServices, name: "services",
-	key: func(s *structs.ServiceRegistration) string { return s.ID },
+	key:   func(s *structs.ServiceRegistration) string { return s.ID },
+	space: func(s *structs.ServiceRegistration) string { return s.Namespace },
 	indexes: []index[structs.ServiceRegistration]{
 		{"name", func(s *structs.ServiceRegistration) string { return joinKey(s.Namespace, s.ServiceName, "") }},
 		{"node", func(s *structs.ServiceRegistration) string { return joinKey(s.NodeID, "") }},

@@ -9,6 +9,7 @@ import (
 var variables = declare(table[SealedVariable]{
 	id: TableVariables, name: "variables",
 	key:   func(v *SealedVariable) string { return joinKey(v.Namespace, v.Path) },
+	space: func(v *SealedVariable) string { return v.Namespace },
 	dirty: func(v *SealedVariable) []Key { return []Key{KeyVariable(v.Namespace, v.Path)} },
 })
 
