@@ -218,26 +218,31 @@ func updateEvals(snap *state.Snapshot, nodeID string, updates []*structs.AllocUp
 }
 
 // missed takes a node for lost whose heartbeats stopped: it is disconnected
-// when one of its allocations may wait for it, else down.
-func (s *Server) missed(ctx context.Context, id string) error {
+// while one of its allocations waits for it, which missed reports, then down.
+func (s *Server) missed(ctx context.Context, id string) (waits bool, err error) {
 	snap := s.store.Snapshot()
 	n := snap.Node(id)
 	if n == nil || n.Status == structs.NodeStatusDown {
-		return nil
+		return false, nil
 	}
-	status := structs.NodeStatusDown
+	status, message := structs.NodeStatusDown, "Node heartbeat missed"
 	for a := range snap.AllocsByNode(id) {
 		if g := a.Job.LookupGroup(a.TaskGroup); !a.Terminal() && g != nil && g.Disconnect != nil && structs.Val(g.Disconnect.LostAfter) > 0 {
 			status = structs.NodeStatusDisconnected
+			break
 		}
 	}
+	waits = status == structs.NodeStatusDisconnected
 	if n.Status == status {
-		return nil
+		return waits, nil
+	}
+	if n.Status == structs.NodeStatusDisconnected {
+		message = "Node is not waited for any more"
 	}
 	now := time.Now()
-	_, _, err := s.apply(ctx, fsm.NodeStatus, &state.NodeStatus{
+	_, _, err = s.apply(ctx, fsm.NodeStatus, &state.NodeStatus{
 		NodeID: id, Status: status, Now: now.UnixNano(), Evals: nodeEvals(snap, n, now),
-		Event: nodeEvent(structs.NodeEventSubsystemHeartbeat, "Node heartbeat missed", now),
+		Event: nodeEvent(structs.NodeEventSubsystemHeartbeat, message, now),
 	})
-	return err
+	return waits, err
 }

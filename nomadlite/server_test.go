@@ -320,7 +320,7 @@ func TestNodesAreChecked(t *testing.T) {
 	if err := s.UpdateAllocs(ctx, api.NodeAllocUpdateRequest{NodeID: n.ID}); structs.KindOf(err) != structs.Denied {
 		t.Errorf("update without a secret: %v", err)
 	}
-	if err := s.missed(ctx, n.ID); err != nil || s.store.Snapshot().Node(n.ID).Status != structs.NodeStatusDown {
+	if _, err := s.missed(ctx, n.ID); err != nil || s.store.Snapshot().Node(n.ID).Status != structs.NodeStatusDown {
 		t.Errorf("a missed node is %s, %v", s.store.Snapshot().Node(n.ID).Status, err)
 	}
 	if _, err := s.Heartbeat(ctx, api.NodeHeartbeat{NodeID: n.ID, SecretID: n.SecretID}); err != nil || s.store.Snapshot().Node(n.ID).Status != structs.NodeStatusReady {

@@ -129,7 +129,7 @@ func TestServices(t *testing.T) {
 	if resp, err := s.Heartbeat(ctx, beat); err != nil || resp.Services != 1 {
 		t.Errorf("heartbeat: %+v, %v", resp, err)
 	}
-	if err := s.missed(ctx, s.node.ID); err != nil {
+	if _, err := s.missed(ctx, s.node.ID); err != nil {
 		t.Fatal(err)
 	}
 	if ids, _ := get(nil, ""); len(ids) != 0 {
@@ -276,7 +276,7 @@ func TestServicesComeBack_B14(t *testing.T) {
 	if _, _, err := s.SetSchedulerConfig(ctx, &paused, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.missed(ctx, s.node.ID); err != nil {
+	if _, err := s.missed(ctx, s.node.ID); err != nil {
 		t.Fatal(err)
 	}
 	if n := s.store.Snapshot().Node(s.node.ID); n.Status != structs.NodeStatusDown || count() != 0 {

@@ -117,12 +117,14 @@ type Deps struct {
 	Replace func(ctx context.Context, c *state.AllocTransition) error
 	NewID   func() string
 	Logger  hclog.Logger
+	// AtOnce is how many commands are under way at the same time; 0 is 64.
+	AtOnce int
 }
 
 // Watcher watches the active deployments of a region.
 type Watcher struct {
 	deps Deps
-	seen map[string]*seen // by deployment; it belongs to Run
+	seen map[string]*seen // by deployment; it belongs to Look
 }
 
 // seen is a deployment as it was last looked at.
@@ -134,7 +136,12 @@ type seen struct {
 }
 
 // New returns a watcher.
-func New(d Deps) *Watcher { return &Watcher{deps: d} }
+func New(d Deps) *Watcher {
+	if d.AtOnce == 0 {
+		d.AtOnce = atOnce
+	}
+	return &Watcher{deps: d, seen: map[string]*seen{}}
+}
 
 const (
 	// idle is how long a watcher without deadlines waits for a change.
@@ -160,7 +167,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	defer timer.Stop()
 	for {
 		looked := time.Now()
-		timer.Reset(w.look(ctx, looked))
+		timer.Reset(w.Look(ctx, looked))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -177,13 +184,13 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// look acts on the active deployments that changed or are due, and returns when
-// to look again.
-func (w *Watcher) look(ctx context.Context, now time.Time) time.Duration {
+// Look acts on the active deployments that changed or are due, and returns when
+// to look again. Run calls it; without Run it is not safe for concurrent use.
+func (w *Watcher) Look(ctx context.Context, now time.Time) time.Duration {
 	snap := w.deps.Store.Snapshot()
 	active := make(map[string]*seen, len(w.seen))
 	var acts errgroup.Group
-	acts.SetLimit(atOnce)
+	acts.SetLimit(w.deps.AtOnce)
 	for d := range snap.ActiveDeployments() {
 		job, before := snap.Job(d.Namespace, d.JobID), w.seen[d.ID]
 		if before != nil && before.d == d && before.job == job && now.Before(before.again) {

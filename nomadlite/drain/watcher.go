@@ -49,7 +49,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	timer := time.NewTimer(idle)
 	defer timer.Stop()
 	for {
-		pause, busy := w.look(ctx, time.Now())
+		pause, busy := w.Look(ctx, time.Now())
 		if busy != watching { // nobody else pays for watching every allocation
 			allocs.Close()
 			if watching = busy; busy {
@@ -83,9 +83,9 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// look moves every drain on and returns when to look again without a change,
-// and whether a drain goes on.
-func (w *Watcher) look(ctx context.Context, now time.Time) (time.Duration, bool) {
+// Look moves every drain on and returns when to look again without a change,
+// and whether a drain goes on. Run calls it.
+func (w *Watcher) Look(ctx context.Context, now time.Time) (time.Duration, bool) {
 	d := Decide(w.deps.Store.Snapshot(), now)
 	metrics.SetGauge([]string{"nomad", "drain", "nodes"}, float32(d.Draining))
 	for batch := range slices.Chunk(d.Migrate, maxBatch) {

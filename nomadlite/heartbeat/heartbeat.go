@@ -27,8 +27,10 @@ type Config struct {
 	// FailoverTTL is what every known node has after a change of leader.
 	FailoverTTL time.Duration
 	Logger      hclog.Logger
-	// Missed takes a node for lost; a failed call is repeated.
-	Missed func(ctx context.Context, nodeID string) error
+	// Missed takes a node for lost; a failed call is repeated. With waits it is
+	// called again after MinTTL, until the node is heard: something may still
+	// wait for it.
+	Missed func(ctx context.Context, nodeID string) (waits bool, err error)
 }
 
 // Limits of the table's own behaviour.
@@ -72,6 +74,7 @@ func (t *Table) Beat(nodeID string) time.Duration {
 	ttl := t.cfg.ttl(len(t.core.deadlines), rand.Float64())
 	now := t.now()
 	t.core.heard[nodeID] = now
+	delete(t.core.waits, nodeID)
 	t.core.deadlines[nodeID] = now.Add(ttl + t.cfg.Grace)
 	return ttl
 }
@@ -99,6 +102,7 @@ func (t *Table) Forget(nodeID string) {
 	defer t.mu.Unlock()
 	delete(t.core.deadlines, nodeID)
 	delete(t.core.heard, nodeID)
+	delete(t.core.waits, nodeID)
 }
 
 // ttl spreads the heartbeats of n nodes over enough time; where in the random
@@ -146,6 +150,7 @@ func (t *Table) Run(ctx context.Context, known []string) error {
 func (t *Table) look(ctx context.Context) {
 	t.mu.Lock()
 	missed, alarm := t.core.step(t.now())
+	waiting := t.core.waiting(t.now())
 	active := len(t.core.deadlines)
 	t.mu.Unlock()
 	metrics.SetGauge([]string{"nomad", "heartbeat", "active"}, float32(active))
@@ -156,10 +161,27 @@ func (t *Table) look(ctx context.Context) {
 	for _, id := range missed {
 		t.cfg.Logger.Warn("node TTL expired", "node_id", id)
 		metrics.IncrCounter([]string{"nomad", "heartbeat", "invalidate"}, 1)
-		if err := t.cfg.Missed(ctx, id); err != nil {
-			t.cfg.Logger.Error("cannot mark a node as lost; trying again", "node_id", id, "error", err)
-			t.core.restore(&t.mu, id, t.now())
-		}
+		t.giveUp(ctx, id)
+	}
+	for _, id := range waiting {
+		t.giveUp(ctx, id)
+	}
+}
+
+// giveUp takes a node for lost, as far as nothing waits for it.
+func (t *Table) giveUp(ctx context.Context, id string) {
+	waits, err := t.cfg.Missed(ctx, id)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, heard := t.core.deadlines[id]; heard {
+		return
+	}
+	switch {
+	case err != nil:
+		t.cfg.Logger.Error("cannot mark a node as lost; trying again", "node_id", id, "error", err)
+		t.core.deadlines[id] = t.now()
+	case waits:
+		t.core.waits[id] = t.now().Add(t.cfg.MinTTL)
 	}
 }
 
@@ -167,18 +189,29 @@ func (t *Table) look(ctx context.Context) {
 type core struct {
 	deadlines map[string]time.Time
 	heard     map[string]time.Time // the last beat, of nodes in deadlines
+	waits     map[string]time.Time // nodes that were given up, and for which something waits: when to look again
 	last      time.Time            // of the last step, zero before the first
 	frozen    time.Time            // no node is missed before
 }
 
-func newCore() *core { return &core{deadlines: map[string]time.Time{}, heard: map[string]time.Time{}} }
+func newCore() *core {
+	return &core{deadlines: map[string]time.Time{}, heard: map[string]time.Time{}, waits: map[string]time.Time{}}
+}
 
-func (c *core) restore(mu *sync.Mutex, id string, now time.Time) {
-	mu.Lock()
-	defer mu.Unlock()
-	if _, heard := c.deadlines[id]; !heard {
-		c.deadlines[id] = now
+// waiting takes out the nodes for which something waited long enough to look
+// again, at most maxPerTick.
+func (c *core) waiting(now time.Time) (ids []string) {
+	for id, at := range c.waits {
+		if !at.After(now) {
+			ids = append(ids, id)
+		}
 	}
+	slices.Sort(ids)
+	ids = ids[:min(len(ids), maxPerTick)]
+	for _, id := range ids {
+		delete(c.waits, id)
+	}
+	return ids
 }
 
 // step returns the nodes whose deadline has passed, at most maxPerTick, and

@@ -84,12 +84,12 @@ func TestTable(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		lost := map[string]int{}
 		failures := 1
-		table := New(Config{MinTTL: 10 * time.Second, Grace: 10 * time.Second, FailoverTTL: time.Minute, Missed: func(_ context.Context, id string) error {
+		table := New(Config{MinTTL: 10 * time.Second, Grace: 10 * time.Second, FailoverTTL: time.Minute, Missed: func(_ context.Context, id string) (bool, error) {
 			if lost[id]++; failures > 0 {
 				failures--
-				return errors.New("not now")
+				return false, errors.New("not now")
 			}
-			return nil
+			return false, nil
 		}})
 		done := make(chan error, 1)
 		go func() { done <- table.Run(ctx, []string{"known"}) }()
@@ -111,6 +111,38 @@ func TestTable(t *testing.T) {
 		synctest.Wait()
 		if lost["known"] != 1 || lost["beating"] != 0 {
 			t.Errorf("after a minute: %v", lost)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestWaitedFor: a node that something waits for is given up again from time to
+// time, until nothing waits any more or it is heard.
+func TestWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		calls := map[string]int{}
+		table := New(Config{MinTTL: 10 * time.Second, Grace: 10 * time.Second, FailoverTTL: 20 * time.Second, Missed: func(_ context.Context, id string) (bool, error) {
+			calls[id]++
+			return id == "back" || calls[id] < 3, nil
+		}})
+		done := make(chan error, 1)
+		go func() { done <- table.Run(ctx, []string{"gone", "back"}) }()
+		time.Sleep(25 * time.Second)
+		synctest.Wait()
+		if calls["gone"] != 1 || calls["back"] != 1 {
+			t.Errorf("after 25 s: %v", calls)
+		}
+		for range 5 {
+			table.Beat("back")
+			time.Sleep(9 * time.Second)
+		}
+		synctest.Wait()
+		if calls["gone"] != 3 || calls["back"] != 1 {
+			t.Errorf("after 70 s: %v", calls)
 		}
 		cancel()
 		if err := <-done; err != nil {

@@ -93,19 +93,38 @@ type Config struct {
 	// Record remembers a launch that was due, so that the next leader knows.
 	Record func(ctx context.Context, launch *state.PeriodicLaunch) error
 	Logger hclog.Logger
+	// AtOnce is how many launches are committed at the same time; 0 is 128.
+	AtOnce int
 }
 
 // Launcher launches the children of all periodic jobs of a region.
 type Launcher struct {
 	cfg Config
 
-	// What follows belongs to Run.
-	due   map[state.JobKey]*deadline
-	queue queue
+	// What follows belongs to Look.
+	due     map[state.JobKey]*deadline
+	queue   queue
+	changed bool      // jobs may have
+	scanned time.Time // when jobs were looked at last; zero at the start of a term
 }
 
 // New returns a launcher.
-func New(cfg Config) *Launcher { return &Launcher{cfg: cfg} }
+func New(cfg Config) *Launcher {
+	if cfg.AtOnce == 0 {
+		cfg.AtOnce = atOnce
+	}
+	l := &Launcher{cfg: cfg}
+	l.begin()
+	return l
+}
+
+// begin starts a term: nothing is known of the jobs.
+func (l *Launcher) begin() {
+	l.due, l.queue, l.changed, l.scanned = map[state.JobKey]*deadline{}, nil, true, time.Time{}
+}
+
+// Notice says that jobs have changed.
+func (l *Launcher) Notice() { l.changed = true }
 
 // Pauses and limits of the loop.
 const (
@@ -115,46 +134,50 @@ const (
 	// scanPause is how often changed jobs are looked for at most: every launch
 	// changes the table of jobs.
 	scanPause = time.Second
-	// parallel is how many launches are committed at once.
-	parallel = 128
+	// atOnce is how many launches are committed at the same time.
+	atOnce = 128
 )
 
 // Run launches what is due until ctx ends. What became due while there was no
 // leader is launched once, at the start.
 func (l *Launcher) Run(ctx context.Context) error {
-	l.due, l.queue = map[state.JobKey]*deadline{}, nil
+	l.begin()
 	watch := l.cfg.Store.Watch(state.KeyTable(state.TableJobs))
 	defer watch.Close()
 	timer := time.NewTimer(idle)
 	defer timer.Stop()
-	changed, scanned, first := true, time.Time{}, true
 	for {
-		now := time.Now()
-		if changed && now.Sub(scanned) >= scanPause {
-			l.scan(now, first)
-			changed, scanned, first = false, now, false
-		}
-		l.fire(ctx, now)
-		metrics.SetGauge([]string{"nomad", "periodic", "tracked"}, float32(len(l.due)))
-		timer.Reset(l.pause(time.Now(), changed, scanned))
+		l.Look(ctx, time.Now())
+		timer.Reset(l.pause(time.Now()))
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-watch.C():
-			changed = true
+			l.Notice()
 		case <-timer.C:
 		}
 	}
 }
 
+// Look launches what is due. Run calls it; without Run it is not safe for
+// concurrent use.
+func (l *Launcher) Look(ctx context.Context, now time.Time) {
+	if l.changed && now.Sub(l.scanned) >= scanPause {
+		l.scan(now, l.scanned.IsZero())
+		l.changed, l.scanned = false, now
+	}
+	l.fire(ctx, now)
+	metrics.SetGauge([]string{"nomad", "periodic", "tracked"}, float32(len(l.due)))
+}
+
 // pause is how long nothing needs to be done.
-func (l *Launcher) pause(now time.Time, changed bool, scanned time.Time) time.Duration {
+func (l *Launcher) pause(now time.Time) time.Duration {
 	pause := idle
 	if len(l.queue) > 0 {
 		pause = l.queue[0].wake.Sub(now)
 	}
-	if changed {
-		pause = min(pause, scanned.Add(scanPause).Sub(now))
+	if l.changed {
+		pause = min(pause, l.scanned.Add(scanPause).Sub(now))
 	}
 	return min(max(pause, shortest), idle)
 }
@@ -226,7 +249,7 @@ func (l *Launcher) fire(ctx context.Context, now time.Time) {
 	}
 	snap := l.cfg.Store.Snapshot()
 	var group errgroup.Group
-	group.SetLimit(parallel)
+	group.SetLimit(l.cfg.AtOnce)
 	for _, d := range batch {
 		group.Go(func() error {
 			d.settle(l.launch(ctx, snap, d), snap, now)
