@@ -142,7 +142,8 @@ type Group struct {
 	made  bool              // by us: removed with the task
 }
 
-// New makes a group with limits. Without the right to make groups it returns
+// New makes a group with limits. One that is there is emptied first: a task runs
+// once. Without the right to make groups it returns
 // nil and no error; a limit that cannot be set is an error.
 func New(name string, l Limits) (*Group, error) { return host().group(name, l) }
 
@@ -151,11 +152,16 @@ func (h hierarchy) group(name string, l Limits) (*Group, error) {
 		return nil, nil
 	}
 	g := &Group{h: h, dir: filepath.Join(h.base, fileName(name)), made: true}
-	if err := os.Mkdir(g.dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+	err := os.Mkdir(g.dir, 0o755)
+	left := errors.Is(err, os.ErrExist)
+	if err != nil && !left {
 		return nil, fmt.Errorf("cannot make the cgroup of a task: %w", err)
 	}
 	if !h.unified {
 		g.paths = map[string]string{freezer: g.dir}
+	}
+	if left { // by a start that its driver did not live to tell of
+		g.Kill()
 	}
 	if err := g.limit(l); err != nil {
 		g.Remove()

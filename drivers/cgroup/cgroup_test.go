@@ -167,6 +167,31 @@ func TestMembers(t *testing.T) {
 	}
 }
 
+// TestStartedTwice: what an earlier start left in a group is gone before the
+// next one begins there.
+func TestStartedTwice(t *testing.T) {
+	for version, h := range realHierarchies(t) {
+		t.Run(version, func(t *testing.T) {
+			g, err := h.group(name(t), Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer g.Remove()
+			cmd := start(t, g, "exec sleep 1000")
+			ended := make(chan error, 1)
+			go func() { ended <- cmd.Wait() }()
+			if _, err := h.group(name(t), Limits{}); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-ended:
+			case <-time.After(10 * time.Second):
+				t.Error("the first start still runs")
+			}
+		})
+	}
+}
+
 // TestForeignGroupsAreLeftAlone: what is not ours is neither killed nor
 // removed, and no path leads outside.
 func TestForeignGroupsAreLeftAlone(t *testing.T) {

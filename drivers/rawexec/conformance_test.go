@@ -2,7 +2,6 @@ package rawexec
 
 import (
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/nomadlite/nomadlite/plugins/drivertest"
@@ -23,20 +22,7 @@ func TestConformance(t *testing.T) {
 		Task: func(b drivertest.Behaviour) map[string]any {
 			return map[string]any{"command": "/bin/sh", "args": []any{"-c", b.Script()}}
 		},
-		Leaks: cgroups,
+		Leaks: drivertest.Cgroups,
 		Shell: true, // without a keeper nobody learns the exit of orphans
 	})
-}
-
-// cgroups lists the suite's control groups that are left.
-func cgroups() []string {
-	var out []string
-	for _, root := range []string{"/sys/fs/cgroup/nomad.slice", "/sys/fs/cgroup/*/nomad.slice"} {
-		found, err := filepath.Glob(filepath.Join(root, drivertest.AllocPrefix()+"*"))
-		if err != nil {
-			return []string{err.Error()}
-		}
-		out = append(out, found...)
-	}
-	return out
 }

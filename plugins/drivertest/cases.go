@@ -105,12 +105,12 @@ func testExitCode(t *testing.T, h *host) {
 	for _, code := range []int{0, 7} {
 		r := h.start(t, Behaviour{RunFor: 100 * time.Millisecond, ExitCode: code})
 		for range 2 { // any number of times, also after the exit
-			if got := h.wait(t, r.ID); got.ExitCode != int32(code) || got.Successful() != (code == 0) {
+			if got := h.wait(t, r.ID); got.ExitCode != h.exits(code) || got.Successful() != (code == 0) {
 				t.Errorf("exit %+v, want code %d", got, code)
 			}
 		}
 		st, err := h.driver.InspectTask(h.ctx(t), r.ID)
-		if err != nil || st.State != driver.TaskExited || st.Result == nil || st.Result.ExitCode != int32(code) || st.StartedAt.IsZero() {
+		if err != nil || st.State != driver.TaskExited || st.Result == nil || st.Result.ExitCode != h.exits(code) || st.StartedAt.IsZero() {
 			t.Errorf("state of an ended task: %+v, %v", st, err)
 		}
 		if err := h.driver.StopTask(h.ctx(t), r.ID, time.Second, ""); err != nil {
@@ -129,7 +129,7 @@ func testOutput(t *testing.T, h *host) {
 	r := h.start(t, Behaviour{Stdout: "to stdout", Stderr: "to stderr", RunFor: 100 * time.Millisecond})
 	h.wait(t, r.ID)
 	for name, want := range map[string]string{"stdout": "to stdout", "stderr": "to stderr"} {
-		h.eventually(t, "output to "+name, func() bool { return strings.TrimSpace(r.output(name)) == want })
+		h.eventually(t, "output to "+name, func() bool { return h.said(r, name, want) })
 	}
 }
 
@@ -191,8 +191,8 @@ func testStop(t *testing.T, h *host) {
 }
 
 func testStopIgnored(t *testing.T, h *host) {
-	if !h.suite.Shell {
-		t.Log("tasks are no scripts")
+	if !h.suite.Shell && !h.suite.IgnoresStop {
+		t.Log("tasks cannot ignore signals")
 		return
 	}
 	r := h.start(t, Behaviour{Stdout: "up", RunFor: long, IgnoreStop: true})
@@ -401,14 +401,14 @@ func testMany(t *testing.T, h *host) {
 			}
 			defer h.destroy(t, r.ID)
 			result, err := h.driver.WaitTask(h.ctx(t), r.ID)
-			if err != nil || result.ExitCode != int32(i) {
+			if err != nil || result.ExitCode != h.exits(i) {
 				t.Errorf("exit of %d: %+v, %v", i, result, err)
 			}
 		})
 	}
 	group.Wait()
 	for i, r := range tasks {
-		h.eventually(t, "output of each task", func() bool { return r.output("stdout") == fmt.Sprintf("number %d\n", i) || !h.suite.Shell })
+		h.eventually(t, "output of each task", func() bool { return h.said(r, "stdout", fmt.Sprint("number ", i)) })
 	}
 }
 
@@ -511,6 +511,11 @@ func testKillAtEveryStep(t *testing.T, h *host) {
 		}
 		h.wait(t, r.ID)
 	}
+	t.Run("Starting", func(t *testing.T) {
+		for _, after := range []time.Duration{0, 3 * time.Millisecond, 30 * time.Millisecond, 300 * time.Millisecond} {
+			h.crashInStart(t, after)
+		}
+	})
 	t.Run("Started", func(t *testing.T) {
 		r := begin(t)
 		h.crash(t)
@@ -544,6 +549,16 @@ func testKillAtEveryStep(t *testing.T, h *host) {
 		recovered(t, r)
 		stopped(t, r)
 	})
+	t.Run("Destroying", func(t *testing.T) {
+		r := begin(t)
+		ctx, cancel := context.WithTimeout(h.ctx(t), 5*time.Millisecond)
+		defer cancel()
+		_ = h.driver.DestroyTask(ctx, r.ID, true) // cut short
+		h.crash(t)
+		if err := h.driver.RecoverTask(h.ctx(t), r.handle); err == nil {
+			h.destroy(t, r.ID)
+		}
+	})
 	t.Run("Ended", func(t *testing.T) {
 		if h.suite.Replays {
 			t.Log("the driver cannot tell what is gone")
@@ -564,6 +579,36 @@ func testKillAtEveryStep(t *testing.T, h *host) {
 		recovered(t, r)
 		stopped(t, r)
 	})
+}
+
+// crashInStart kills the plugin's process while it starts a task. The agent has
+// a handle, or none: then it starts the task again, and that must be the one
+// that runs.
+func (h *host) crashInStart(t *testing.T, after time.Duration) {
+	t.Helper()
+	r := h.task(t, Behaviour{Stdout: "up", RunFor: long})
+	ended := make(chan error, 1)
+	started, old := h.ctx(t), h.driver
+	go func() {
+		var err error
+		r.handle, _, err = old.StartTask(started, r.TaskConfig)
+		ended <- err
+	}()
+	<-time.After(after)
+	h.crash(t)
+	if err := <-ended; err == nil {
+		if err := h.driver.RecoverTask(h.ctx(t), r.handle); err != nil {
+			t.Fatalf("RecoverTask after a crash %v into a start: %v", after, err)
+		}
+	} else if r.handle, _, err = h.driver.StartTask(h.ctx(t), r.TaskConfig); err != nil {
+		t.Fatalf("StartTask after a crash %v into a start: %v", after, err)
+	}
+	h.eventually(t, "the task to run", func() bool { return strings.Contains(r.output("stdout"), "up") })
+	if err := h.driver.StopTask(h.ctx(t), r.ID, time.Second, "SIGTERM"); err != nil {
+		t.Errorf("StopTask: %v", err)
+	}
+	h.wait(t, r.ID)
+	h.destroy(t, r.ID)
 }
 
 func testLeaks(t *testing.T, h *host) {

@@ -46,9 +46,22 @@ type Suite struct {
 	BadConfig map[string]any
 	// Task makes the config block of a task that behaves as told.
 	Task func(Behaviour) map[string]any
+	// Prepare puts what a task needs to behave as told (a program, an image)
+	// into the directories of its allocation, and may change what the agent
+	// says of the task, before it starts; nil: nothing is needed.
+	Prepare func(testing.TB, Behaviour, *driver.TaskConfig)
 	// Shell says that tasks are shell scripts (Behaviour.Script) and that
 	// commands beside them are real.
 	Shell bool
+	// IgnoresStop says that tasks can ignore signals though they are no
+	// scripts.
+	IgnoresStop bool
+	// OneOutput says that tasks have standard output alone, where others speak
+	// too: the console of a machine.
+	OneOutput bool
+	// Exits is what the driver reports of a task that means to exit with a
+	// code; nil: the code. Zero must stay zero and another code another.
+	Exits func(code int) int
 	// EchoCommand is a command for exec that prints "echo" to standard output;
 	// nil with Shell: `sh -c 'echo echo'`. Empty without Shell: exec is not
 	// tested.
@@ -73,6 +86,20 @@ type Suite struct {
 // AllocPrefix is what the ids of all allocations of this process begin with: it
 // helps Leaks to find what is the suite's.
 func AllocPrefix() string { return fmt.Sprintf("%08x-0000-4000-8000-", os.Getpid()) }
+
+// Cgroups lists the control groups of this process's allocations that are left
+// below nomad.slice, where drivers of programs put tasks: a suite's Leaks.
+func Cgroups() []string {
+	var out []string
+	for _, root := range []string{"/sys/fs/cgroup/nomad.slice", "/sys/fs/cgroup/*/nomad.slice"} {
+		found, err := filepath.Glob(filepath.Join(root, AllocPrefix()+"*"))
+		if err != nil {
+			return []string{err.Error()}
+		}
+		out = append(out, found...)
+	}
+	return out
+}
 
 // Behaviour is what a task does: it prints, runs for a while and exits.
 type Behaviour struct {
@@ -121,6 +148,9 @@ const long = 10 * time.Minute
 func Run(t *testing.T, s Suite) {
 	if s.Patience == 0 {
 		s.Patience = 30 * time.Second
+	}
+	if s.Exits == nil {
+		s.Exits = func(code int) int { return code }
 	}
 	if s.EchoCommand == nil && s.Shell {
 		s.EchoCommand = []string{"/bin/sh", "-c", "echo echo"}
@@ -266,6 +296,9 @@ func (h *host) task(t testing.TB, b Behaviour) *running {
 		Resources: &driver.Resources{CPUShares: 100, MemoryMB: 64, Linux: &driver.LinuxResources{CPUShares: 100, MemoryLimitBytes: 64 << 20, PercentTicks: 0.05}},
 		Env:       h.environ(dir),
 	}
+	if h.suite.Prepare != nil {
+		h.suite.Prepare(t, b, r.TaskConfig)
+	}
 	r.StdoutPath, r.StderrPath = h.pipe(t, r, "stdout"), h.pipe(t, r, "stderr")
 	return r
 }
@@ -321,6 +354,17 @@ func (r *running) output(name string) string {
 	defer r.mu.Unlock()
 	return r.out[name].String()
 }
+
+// said reports whether a task's output is as told.
+func (h *host) said(r *running, name, want string) bool {
+	if h.suite.OneOutput {
+		return name == "stderr" || strings.Contains(r.output(name), want)
+	}
+	return strings.TrimSpace(r.output(name)) == want
+}
+
+// exits is what the driver says of a task that means to exit with a code.
+func (h *host) exits(code int) int32 { return int32(h.suite.Exits(code)) }
 
 // start starts a task and destroys it with the test.
 func (h *host) start(t testing.TB, b Behaviour) *running {
