@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -66,6 +67,9 @@ type Spec struct {
 	DefaultUser string // where the task names none; empty: our own
 	DeniedEnv   []string
 	OOMScoreAdj int
+	// Files are the program's descriptors from 3 on; none in a jail. They stay
+	// the caller's to close.
+	Files []*os.File
 	// Group makes the task's cgroup.
 	Group func() (*cgroup.Group, error)
 	Jail  *Jail // nil: no isolation
@@ -89,7 +93,7 @@ func start(cfg *driver.TaskConfig, spec *Spec, group *cgroup.Group) (*task, erro
 		return nil, err
 	}
 	defer closeAll(files)
-	p, err := t.spawn(&program{argv: append([]string{spec.Command}, spec.Args...), dir: spec.WorkDir, cred: cred, files: files, oomScore: spec.OOMScoreAdj})
+	p, err := t.spawn(&program{argv: append([]string{spec.Command}, spec.Args...), dir: spec.WorkDir, cred: cred, files: slices.Concat(files, spec.Files), oomScore: spec.OOMScoreAdj})
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +112,7 @@ type program struct {
 	argv     []string
 	dir      string
 	cred     *syscall.Credential // nil: our own
-	files    []*os.File          // input and two outputs
+	files    []*os.File          // input, two outputs, and what more it is given
 	terminal bool                // files are one
 	oomScore int
 	join     bool // the jail of the running task, not a new one
@@ -155,7 +159,7 @@ func (t *task) plain(p *program, env []string) (pid, pidfd int, err error) {
 	}
 	pidfd = -1
 	attr := &syscall.ProcAttr{
-		Dir: dir, Env: env, Files: []uintptr{p.files[0].Fd(), p.files[1].Fd(), p.files[2].Fd()},
+		Dir: dir, Env: env, Files: descriptors(p.files),
 		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: p.terminal, Credential: p.cred, PidFD: &pidfd},
 	}
 	err = netns.Inside(t.netns(), func() error {
@@ -273,6 +277,14 @@ func openStreams(cfg *driver.TaskConfig) ([]*os.File, error) {
 		files = append(files, f)
 	}
 	return files, nil
+}
+
+func descriptors(files []*os.File) []uintptr {
+	out := make([]uintptr, len(files))
+	for i, f := range files {
+		out[i] = f.Fd()
+	}
+	return out
 }
 
 func closeAll(files []*os.File) {

@@ -43,6 +43,10 @@ const (
 	agentName   = "qa.sock"
 )
 
+// inherited is the image as its emulator sees it: its first descriptor beside
+// input and outputs. A path of ours would end with our process.
+const inherited = "/proc/self/fd/3"
+
 // Driver is the qemu driver.
 type Driver struct {
 	*executor.Runtime
@@ -50,15 +54,14 @@ type Driver struct {
 
 	mu       sync.Mutex // guards what follows
 	config   pluginConfig
-	monitors map[string]string   // by task id, of machines that are told to power down
-	images   map[string]*os.File // by task id; open while their machines run
-	asked    string              // the emulators when they were asked
+	monitors map[string]string // by task id, of machines that are told to power down
+	asked    string            // the emulators when they were asked
 	said     *driver.Fingerprint
 }
 
 // New returns a driver; see executor.New for the keeper.
 func New(k *keeper.Client, log hclog.Logger) *Driver {
-	return &Driver{Runtime: executor.New(k, log), log: log, monitors: map[string]string{}, images: map[string]*os.File{}}
+	return &Driver{Runtime: executor.New(k, log), log: log, monitors: map[string]string{}}
 }
 
 // Serve serves the driver as a plugin process until the host ends it.
@@ -196,19 +199,18 @@ func (d *Driver) StartTask(_ context.Context, cfg *driver.TaskConfig) (*driver.T
 	if err != nil {
 		return nil, nil, err
 	}
-	m.image = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), image.Fd())
+	defer image.Close()
+	m.image = inherited
 	handle, err := d.Start(cfg, &executor.Spec{
-		Command: tc.emulator(), Args: tc.arguments(m),
+		Command: tc.emulator(), Args: tc.arguments(m), Files: []*os.File{image},
 		Group: func() (*cgroup.Group, error) { return cgroup.New(cfg.ID, cgroup.Limits{Cpuset: cpuset}) },
 	})
 	if err != nil {
-		image.Close()
 		return nil, nil, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.images[cfg.ID] = image
 	if tc.GracefulShutdown {
+		d.mu.Lock()
+		defer d.mu.Unlock()
 		d.monitors[cfg.ID] = m.monitor
 	}
 	return handle, tc.network(forwards), nil
@@ -306,9 +308,5 @@ func (d *Driver) DestroyTask(ctx context.Context, id string, force bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.monitors, id)
-	if f := d.images[id]; f != nil {
-		f.Close()
-		delete(d.images, id)
-	}
 	return nil
 }

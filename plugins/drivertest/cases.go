@@ -408,7 +408,7 @@ func testMany(t *testing.T, h *host) {
 	}
 	group.Wait()
 	for i, r := range tasks {
-		h.eventually(t, "output of each task", func() bool { return h.said(r, "stdout", fmt.Sprint("number ", i)) })
+		h.eventually(t, fmt.Sprintf("output of task %d of %d", i, count), func() bool { return h.said(r, "stdout", fmt.Sprint("number ", i)) })
 	}
 }
 
@@ -587,6 +587,7 @@ func testKillAtEveryStep(t *testing.T, h *host) {
 func (h *host) crashInStart(t *testing.T, after time.Duration) {
 	t.Helper()
 	r := h.task(t, Behaviour{Stdout: "up", RunFor: long})
+	t.Cleanup(func() { h.destroy(t, r.ID) })
 	ended := make(chan error, 1)
 	started, old := h.ctx(t), h.driver
 	go func() {
