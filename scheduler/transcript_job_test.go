@@ -184,6 +184,8 @@ func (tr *transcript) updateBlock(v string) *structs.UpdateStrategy {
 			u.Canary = structs.Ptr(tr.number(val))
 		case "auto_promote":
 			u.AutoPromote = structs.Ptr(true)
+		case "auto_revert":
+			u.AutoRevert = structs.Ptr(true)
 		case "progress_deadline":
 			u.ProgressDeadline = tr.duration(val)
 		default:
@@ -199,6 +201,8 @@ func (tr *transcript) rescheduleBlock(v string) *structs.ReschedulePolicy {
 		switch key {
 		case "attempts":
 			p.Attempts, p.Unlimited = structs.Ptr(tr.number(val)), structs.Ptr(false)
+		case "unlimited":
+			p.Attempts, p.Unlimited = structs.Ptr(0), structs.Ptr(true)
 		case "interval":
 			p.Interval = tr.duration(val)
 		case "delay":

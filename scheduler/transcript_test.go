@@ -333,6 +333,8 @@ func (tr *transcript) setAlloc(id string, args []string) {
 				tr.countHealth(a, v == "true")
 			case "migrate":
 				a.DesiredTransition.Migrate = structs.Ptr(true)
+			case "reschedule": // as the watcher of its deployment asks
+				a.DesiredTransition.Reschedule = structs.Ptr(true)
 			case "force_reschedule":
 				a.DesiredTransition.ForceReschedule = structs.Ptr(true)
 			case "started":
