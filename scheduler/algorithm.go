@@ -169,14 +169,19 @@ func lookupAlgorithm(selection string) (selected, error) {
 	return s, nil
 }
 
-// Weights of alignmentScore, tuned with BenchmarkPacking on seeds 200 to 208
-// and 310 to 326 (docs/design/scheduler.md has the figures on others).
+// Weights of alignmentScore, tuned with BenchmarkPacking (docs/design/scheduler.md
+// names the seeds, and has the figures on others).
 const (
 	alignmentWeight = 32
-	emptyNodePrice  = 8
+	// fitWeight is for what stays free, in parts of the node, of both resources.
+	fitWeight = 0.5
+	// balanceWeight is for how far those parts differ: a node that keeps
+	// processors without memory, or the reverse, is of little use.
+	balanceWeight  = 4
+	emptyNodePrice = 8
 	// rarityPrice is the price of a node whose kind hardly any node is of: what
 	// may run anywhere leaves such nodes to work that can run nowhere else.
-	rarityPrice = 12
+	rarityPrice = 32
 	// smallJob is the count up to which job anti-affinity counts in full where
 	// scores are sums; beyond it fades with the square of the count. The few
 	// allocations of a small job are spread for safety, the many of a large one
@@ -189,16 +194,19 @@ const (
 	// memoryPerMHz brings MHz and MiB to one scale: a machine of 64 GHz has
 	// about 256 GiB.
 	memoryPerMHz = 262144.0 / 64000
-	// alignmentMax is the cost of the worst node: perpendicular, empty, rare.
-	alignmentMax = alignmentWeight + 2 + emptyNodePrice + rarityPrice
+	// alignmentMax is the cost of the worst node: perpendicular, free in one
+	// resource and full in the other, empty, rare.
+	alignmentMax = alignmentWeight + fitWeight + balanceWeight + emptyNodePrice + rarityPrice
 )
 
 // alignmentScore prefers nodes whose free resources have the proportions of
-// what is asked, then full nodes, then nodes that run something already.
+// what is asked, then those that it leaves balanced and full, then nodes that
+// run something already.
 func alignmentScore(ask *Ask, n *NodeView) float64 {
 	x, y := float64(ask.CPU), float64(ask.MemoryMB)/memoryPerMHz
 	a, b := float64(n.Free.CPU), float64(n.Free.MemoryMB)/memoryPerMHz
-	cost := fraction(n.Free.CPU-ask.CPU, n.Total.CPU) + fraction(n.Free.MemoryMB-ask.MemoryMB, n.Total.MemoryMB)
+	cpu, memory := fraction(n.Free.CPU-ask.CPU, n.Total.CPU), fraction(n.Free.MemoryMB-ask.MemoryMB, n.Total.MemoryMB)
+	cost := fitWeight*(cpu+memory) + balanceWeight*abs(cpu-memory)
 	if length := math.Sqrt((a*a + b*b) * (x*x + y*y)); length > 0 {
 		cost += alignmentWeight * (1 - (a*x+b*y)/length)
 	}

@@ -13,9 +13,9 @@ import (
 type hotRow struct {
 	cpu, mem, disk int32 // free, cut to 32 bits (2 PiB of memory)
 	class          uint32
-	// invCPU and invMem are 1/total, fit is the free parts of both with the
-	// price of an empty node, x and y the direction of what is free.
-	invCPU, invMem, fit, x, y float32
+	// invCPU and invMem are 1/total, price is that of an empty node, x and y
+	// the direction of what is free.
+	invCPU, invMem, price, x, y float32
 }
 
 // closed is the free CPU of a node that takes no allocations.
@@ -32,10 +32,9 @@ func (c *Cluster) warm(num uint32) {
 	}
 	h.cpu, h.mem, h.disk = cut(free.CPU), cut(free.MemoryMB), cut(free.DiskMB)
 	a, b := float64(free.CPU), float64(free.MemoryMB)
-	perCPU, perMem := inverse(float64(total.CPU)), inverse(float64(total.MemoryMB))
-	h.invCPU, h.invMem, h.fit = float32(perCPU), float32(perMem), float32(a*perCPU+b*perMem)
-	if c.used[num] == 0 {
-		h.fit += emptyNodePrice
+	h.invCPU, h.invMem = float32(inverse(float64(total.CPU))), float32(inverse(float64(total.MemoryMB)))
+	if h.price = 0; c.used[num] == 0 {
+		h.price = emptyNodePrice
 	}
 	b /= memoryPerMHz
 	perLength := inverse(math.Sqrt(a*a + b*b))
@@ -71,7 +70,9 @@ func newAlignAsk(a Amount) alignAsk {
 
 // score is alignmentScore on a hot row, to the precision of its columns.
 func (k *alignAsk) score(h *hotRow) float64 {
-	cost := h.fit - k.cpu*h.invCPU - k.mem*h.invMem + k.most - k.x*h.x - k.y*h.y
+	cpu, mem := (float32(h.cpu)-k.cpu)*h.invCPU, (float32(h.mem)-k.mem)*h.invMem
+	off := max(cpu, mem) - min(cpu, mem)
+	cost := fitWeight*(cpu+mem) + balanceWeight*off + h.price + k.most - k.x*h.x - k.y*h.y
 	return float64(1 - cost*(1.0/alignmentMax))
 }
 
