@@ -618,13 +618,10 @@ func testLeaks(t *testing.T, h *host) {
 		return
 	}
 	var left []string
-	deadline := time.Now().Add(h.suite.Patience)
-	for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
-		if left = h.suite.Leaks(); len(left) == 0 || time.Now().After(deadline) {
-			tick.Stop()
-			break
-		}
-	}
+	h.within(func() bool {
+		left = h.suite.Leaks()
+		return len(left) == 0
+	})
 	if len(left) > 0 {
 		t.Errorf("left behind: %s", strings.Join(left, ", "))
 	}

@@ -141,6 +141,9 @@ func (b Behaviour) Script() string {
 	return s.String()
 }
 
+// dirPrefix begins the names of the directories of allocations.
+const dirPrefix = "drivertest-"
+
 // long is the life of tasks that a test ends.
 const long = 10 * time.Minute
 
@@ -168,7 +171,7 @@ func Run(t *testing.T, s Suite) {
 		{"Stop", testStop}, {"StopIgnored", testStopIgnored}, {"Signal", testSignal}, {"Destroy", testDestroy},
 		{"Stats", testStats}, {"Exec", testExec}, {"ExecTimeout", testExecTimeout}, {"ExecStream", testExecStream}, {"ExecTerminal", testExecTerminal},
 		{"Many", testMany}, {"Recover", testRecover}, {"RecoverEnded", testRecoverEnded}, {"RecoverUnknown", testRecoverUnknown},
-		{"KillAtEveryStep", testKillAtEveryStep}, {"Leaks_B55", testLeaks},
+		{"KillAtEveryStep", testKillAtEveryStep}, {"Cycles_B55_B56", testCycles}, {"Leaks_B55", testLeaks},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, h) })
 	}
@@ -266,7 +269,7 @@ type running struct {
 // task describes a task with a directory and output of its own.
 func (h *host) task(t testing.TB, b Behaviour) *running {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "drivertest-")
+	dir, err := os.MkdirTemp("", dirPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -406,15 +409,23 @@ func (h *host) wait(t testing.TB, id string) *driver.ExitResult {
 // eventually waits until cond holds.
 func (h *host) eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
+	if !h.within(cond) {
+		t.Fatalf("%s: not within %v", what, h.suite.Patience)
+	}
+}
+
+// within reports whether cond holds before patience ends.
+func (h *host) within(cond func() bool) bool {
 	deadline := time.Now().Add(h.suite.Patience)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !cond() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v", what, h.suite.Patience)
+			return false
 		}
 		<-tick.C
 	}
+	return true
 }
 
 // caller is the caller's end of an exec session.
