@@ -71,11 +71,9 @@ func Credential(name string, denied DeniedIDs) (*syscall.Credential, error) {
 		}
 		return nil, nil
 	}
-	u, err := user.Lookup(name)
+	u, err := findUser(name)
 	if err != nil {
-		if u, err = user.LookupId(name); err != nil {
-			return nil, fmt.Errorf("cannot find user %q", name)
-		}
+		return nil, err
 	}
 	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
 	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
@@ -101,6 +99,27 @@ func Credential(name string, denied DeniedIDs) (*syscall.Credential, error) {
 		}
 	}
 	return cred, nil
+}
+
+// findUser looks a user up by name, then by number. The system's own look-up,
+// which cgo brings, takes "00" and "+0" for 0 as well: a number is what is
+// written as one, and no user is another than the one who was asked for.
+func findUser(name string) (*user.User, error) {
+	if strings.ContainsRune(name, 0) { // where C would end it
+		return nil, fmt.Errorf("cannot find user %q: no such name", name)
+	}
+	if u, err := user.Lookup(name); err == nil {
+		return u, nil
+	}
+	uid, err := strconv.ParseUint(name, 10, 32)
+	if err != nil || strconv.FormatUint(uid, 10) != name {
+		return nil, fmt.Errorf("cannot find user %q: no such name, and no uid such as 1000", name)
+	}
+	u, err := user.LookupId(name)
+	if err != nil || u.Uid != name {
+		return nil, fmt.Errorf("cannot find user %q: no user has that uid", name)
+	}
+	return u, nil
 }
 
 // ParseSignal reads "SIGHUP", "hup" or "1".

@@ -26,6 +26,18 @@ func TestUserNames_X05(t *testing.T) {
 			t.Errorf("user %q is let in as %+v", name, cred)
 		}
 	}
+	// Nor are odd spellings users where root is allowed: what one build refuses,
+	// another must not take.
+	for _, name := range []string{"00", "000", "+0", "-0", "0x0", "0 ", " 0", "#0", "0:0", "root:root", "065534", "+65534", "-1", "4294967295", "4294967296", "18446744073709551616", "nobody\x00", "\u0660"} {
+		if cred, err := Credential(name, DeniedIDs{}); err == nil {
+			t.Errorf("user %q is taken for %+v", name, cred)
+		}
+	}
+	for _, name := range []string{"root", "0"} {
+		if cred, err := Credential(name, DeniedIDs{}); err != nil || cred.Uid != 0 {
+			t.Errorf("user %q: %+v, %v", name, cred, err)
+		}
+	}
 	cred, err := Credential("nobody", denied)
 	if err != nil || cred.Uid == 0 {
 		t.Errorf("nobody: %+v, %v", cred, err)
