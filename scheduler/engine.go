@@ -29,7 +29,7 @@ type engine struct {
 	asks     int          // placements that are asked for
 
 	buckets  []bucket
-	byKey    map[bucketKey]int32
+	byKey    bucketIndex
 	penalty  []uint32    // nodes of earlier failures of the placement at hand
 	grantOn  uint32      // the node where granted ports may be taken
 	granted  []portClaim // ports that pass on to the placement at hand
@@ -56,6 +56,7 @@ type scratch struct {
 	slots   []slot
 	dirty   []uint32 // slots that are not zero
 	spare   [][]entry
+	buckets []bucket // none
 	classes []classState
 }
 
@@ -101,7 +102,7 @@ func (s *scratch) at(num uint32) *slot {
 // newEngine prepares a group: counts what runs already.
 func newEngine(p *pass, gd *groupDecision, live []*structs.Allocation) *engine {
 	e := &engine{pass: p, ask: newGroupAsk(p.job, gd.group, p.config.oversub), filter: p.filterFor(gd.group),
-		byKey: map[bucketKey]int32{}, work: &p.cluster.work, wanted: len(gd.asks) + 8, asks: len(gd.asks)}
+		buckets: p.cluster.work.buckets[:0], work: &p.cluster.work, wanted: len(gd.asks) + 8, asks: len(gd.asks)}
 	if len(gd.group.Volumes) > 0 {
 		index := uint32(0) // of the first; with per_alloc there is one
 		if len(gd.asks) > 0 {
@@ -520,13 +521,12 @@ func (e *engine) refresh(num uint32) {
 
 func (e *engine) bucketOf(value int32, terms uint8) int32 {
 	key := bucketKey{value, terms}
-	i, ok := e.byKey[key]
-	if !ok {
-		i = int32(len(e.buckets))
-		e.byKey[key] = i
+	at := e.byKey.at(key)
+	if *at == 0 {
 		e.buckets = append(e.buckets, bucket{bucketKey: key, entries: e.work.entries()})
+		*at = int32(len(e.buckets))
 	}
-	return i
+	return *at - 1
 }
 
 // close gives the engine's memory back for the next one.
@@ -534,6 +534,7 @@ func (e *engine) close() {
 	for i := range e.buckets {
 		e.work.spare = append(e.work.spare, e.buckets[i].entries)
 	}
+	e.work.buckets = e.buckets[:0]
 	e.work.reset()
 }
 

@@ -40,7 +40,23 @@ type bucketKey struct {
 
 // smallBucket is the size up to which a heap of all entries is as cheap as a
 // selection.
-const smallBucket = 256
+const smallBucket = 32
+
+// bucketIndex finds the place of a bucket: 1 + its index in engine.buckets, by
+// number of terms and by value, 0 for none.
+type bucketIndex [][]int32
+
+// at is where the place of a bucket stands.
+func (x *bucketIndex) at(key bucketKey) *int32 {
+	for len(*x) <= int(key.terms) {
+		*x = append(*x, nil)
+	}
+	row := &(*x)[key.terms]
+	if n := int(key.value) + 1; len(*row) < n {
+		*row = append(*row, make([]int32, max(n, 2*len(*row), 8)-len(*row))...)
+	}
+	return &(*row)[key.value]
+}
 
 // most is no less than the score of any entry.
 func (b *bucket) most() float64 {
@@ -57,7 +73,7 @@ func (b *bucket) most() float64 {
 func (b *bucket) arrange(k int) {
 	b.heap = len(b.entries)
 	if len(b.entries) > max(2*k, smallBucket) {
-		if len(b.entries) > 16*k {
+		if len(b.entries) > 8*k {
 			b.sift(k)
 		} else {
 			b.selectBest(k)

@@ -129,6 +129,9 @@ func (v *spreadValues) ofUnique(c *Cluster, num uint32) int32 {
 
 // find is the combination of a node's values.
 func (v *spreadValues) find(n *structs.Node) int32 {
+	if len(v.attrs) == 1 {
+		return v.only(v.attrs[0].number(n))
+	}
 	v.combo, v.key = v.combo[:0], v.key[:0]
 	for i := range v.attrs {
 		value := v.attrs[i].number(n)
@@ -142,6 +145,15 @@ func (v *spreadValues) find(n *structs.Node) int32 {
 		v.byKey[string(v.key)] = id
 	}
 	return id
+}
+
+// only is the combination of one attribute's value: the missing one comes
+// first, then the values by number.
+func (v *spreadValues) only(value int32) int32 {
+	for int32(len(v.combos)) <= value+1 {
+		v.combos = append(v.combos, int32(len(v.combos))-1)
+	}
+	return value + 1
 }
 
 // values are the value numbers of a combination.
