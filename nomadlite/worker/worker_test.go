@@ -3,12 +3,14 @@ package worker
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nomadlite/nomadlite/nomadlite/fsm"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
+	"github.com/nomadlite/nomadlite/scheduler"
 	"github.com/nomadlite/nomadlite/structs"
 )
 
@@ -107,11 +109,14 @@ func (r *region) nodes(n int) {
 	}
 }
 
-func (r *region) register(id string, count int) *structs.Evaluation {
+func (r *region) register(id string, count int, edits ...func(*structs.Job)) *structs.Evaluation {
 	job := &structs.Job{ID: id, Type: structs.JobTypeService, TaskGroups: []*structs.TaskGroup{{Name: "g", Count: &count,
 		Tasks: []*structs.Task{{Name: "t", Driver: "raw_exec", Resources: &structs.Resources{CPU: structs.Ptr(10), MemoryMB: structs.Ptr(10)}}}}}}
 	job.Canonicalize()
 	job.TaskGroups[0].EphemeralDisk.SizeMB = structs.Ptr(10)
+	for _, edit := range edits {
+		edit(job)
+	}
 	eval := &structs.Evaluation{ID: "eval-" + id, Namespace: "default", JobID: id, Type: job.Type, Priority: 50,
 		TriggeredBy: structs.EvalTriggerJobRegister, Status: structs.EvalStatusPending}
 	r.write(func(t *state.Txn) error {
@@ -203,6 +208,45 @@ func TestWorkerFailsWhatItCannotSchedule(t *testing.T) {
 	<-r.settled
 	if e := r.store.Snapshot().Eval("odd"); e.Status != structs.EvalStatusFailed {
 		t.Errorf("the evaluation is %s", e.Status)
+	}
+}
+
+// TestPanicFailsItsEvaluationOnly_N21_B26: an algorithm panics in the middle of
+// a placement. That evaluation fails and says so; those before and behind it
+// are placed by the same worker, on an index that keeps no trace.
+func TestPanicFailsItsEvaluationOnly_N21_B26(t *testing.T) {
+	calls := 0
+	panics := scheduler.Algorithm{Name: "panics", Score: func(*scheduler.Ask, *scheduler.NodeView) float64 {
+		if calls++; calls > 3 { // the first placement is taken by then
+			panic("planted")
+		}
+		return 0.5
+	}}
+	if err := scheduler.RegisterAlgorithm(panics); err != nil {
+		t.Fatal(err)
+	}
+	r := newRegion(t)
+	r.nodes(2)
+	bad := func(j *structs.Job) { j.Meta = map[string]string{scheduler.MetaAlgorithm: "panics"} }
+	for _, eval := range []*structs.Evaluation{r.register("before", 2), r.register("bad", 5, bad), r.register("behind", 3)} {
+		r.pending <- eval
+	}
+	r.run()
+	for range 3 {
+		<-r.settled
+	}
+	if e := r.store.Snapshot().Eval("eval-bad"); e.Status != structs.EvalStatusFailed || !strings.Contains(e.StatusDescription, "planted") {
+		t.Errorf("the evaluation is %s: %s", e.Status, e.StatusDescription)
+	}
+	if a, b, c := r.live("before"), r.live("bad"), r.live("behind"); a != 2 || b != 0 || c != 3 {
+		t.Errorf("%d, %d and %d allocations run, want 2, 0 and 3", a, b, c)
+	}
+	used := int64(0)
+	for num := range uint32(2) {
+		used += r.store.Snapshot().NodeUsage(num).CPU
+	}
+	if used != 50 {
+		t.Errorf("%d MHz are used, want 50", used)
 	}
 }
 
