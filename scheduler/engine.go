@@ -38,6 +38,7 @@ type engine struct {
 	// evictions for the placement at hand, 0 for none.
 	previousOn uint32
 	preemption float64
+	rooms      []room     // by node, once something had to be evicted
 	view       NodeView   // reused, because what an algorithm is shown escapes
 	assigned   assignment // reused, the ports of the placement at hand
 	slabs      extraSlabs
@@ -504,6 +505,7 @@ func (e *engine) alive(bucket int32, x *entry) bool {
 // refresh scores a node again after something about it changed.
 func (e *engine) refresh(num uint32) {
 	s := e.work.at(num)
+	e.forget(num)
 	was := *s
 	s.scored, s.bucket = true, 0
 	if !e.feasible(num) {

@@ -30,12 +30,8 @@ func (e *engine) preempt(ask *placeAsk) (uint32, bool) {
 	var bestNode uint32
 	bestScore := math.Inf(-1)
 	try := func(num uint32) {
-		chosen := e.roomOn(num)
-		if chosen == nil {
-			return
-		}
-		if score := preemptionScore(chosen); score > bestScore {
-			best, bestNode, bestScore = chosen, num, score
+		if r := e.room(num); r.victims != nil && r.score > bestScore && (e.values == nil || !e.values.blocked(e.value(num))) {
+			best, bestNode, bestScore = r.victims, num, r.score
 		}
 	}
 	if ask.pinned {
@@ -57,9 +53,39 @@ func (e *engine) preempt(ask *placeAsk) (uint32, bool) {
 	return bestNode, true
 }
 
+// room is how a node makes room for one more allocation of a group.
+type room struct {
+	known   bool
+	victims []victim // that must be evicted, nil when nothing helps
+	score   float64
+}
+
+// room answers for a node. Answers are kept until something about the node, or
+// about the groups that could lose allocations there, changes.
+func (e *engine) room(num uint32) *room {
+	if e.rooms == nil {
+		e.rooms = make([]room, len(e.cluster.rows))
+	}
+	r := &e.rooms[num]
+	if !r.known {
+		*r = room{known: true, victims: e.roomOn(num)}
+		if r.victims != nil {
+			r.score = preemptionScore(r.victims)
+		}
+	}
+	return r
+}
+
+// forget drops what is known of making room on a node.
+func (e *engine) forget(num uint32) {
+	if e.rooms != nil {
+		e.rooms[num].known = false
+	}
+}
+
 // roomOn is what must be evicted from a node, nil when nothing helps.
 func (e *engine) roomOn(num uint32) []victim {
-	if e.cluster.rows[num].Node == nil || !e.feasible(num) || e.values != nil && e.values.blocked(e.value(num)) {
+	if e.cluster.rows[num].Node == nil || !e.feasible(num) {
 		return nil
 	}
 	total := &e.cluster.total[num]
@@ -88,8 +114,29 @@ func (e *engine) victims(num uint32) []victim {
 			return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.alloc.ID, b.alloc.ID))
 		})
 		e.evictable[num] = list
+		e.noteRivals(num, list)
 	}
 	return slices.DeleteFunc(slices.Clone(list), func(v victim) bool { return e.evicted[v.alloc.ID] })
+}
+
+// noteRivals remembers the groups whose losses decide about who is evicted from
+// a node: those that share a priority with another one there.
+func (e *engine) noteRivals(num uint32, list []victim) {
+	for len(list) > 0 {
+		n := 1
+		for n < len(list) && list[n].priority == list[0].priority {
+			n++
+		}
+		same := list[:n]
+		list = list[n:]
+		first := lossKey(same[0].alloc)
+		if !slices.ContainsFunc(same, func(v victim) bool { return lossKey(v.alloc) != first }) {
+			continue
+		}
+		for _, v := range same {
+			e.rivals[lossKey(v.alloc)] = append(e.rivals[lossKey(v.alloc)], num)
+		}
+	}
 }
 
 // chooseVictims picks a sufficient set on a node from which nothing can be left
@@ -176,8 +223,11 @@ func (e *engine) distance(need Amount, v victim) float64 {
 	return distance
 }
 
-func lossKey(a *structs.Allocation) string {
-	return a.Namespace + "\x00" + a.JobID + "\x00" + a.TaskGroup
+// groupKey names a group of a job.
+type groupKey struct{ namespace, job, group string }
+
+func lossKey(a *structs.Allocation) groupKey {
+	return groupKey{a.Namespace, a.JobID, a.TaskGroup}
 }
 
 // preemptionScore is the contract's score of evicting a set.
@@ -198,6 +248,11 @@ func preemptionScore(victims []victim) float64 {
 func (e *engine) evict(v victim, ask *placeAsk, num uint32) {
 	e.evicted[v.alloc.ID] = true
 	e.losses[lossKey(v.alloc)]++
+	if g := v.alloc.Job.LookupGroup(v.alloc.TaskGroup); g != nil && g.Migrate != nil {
+		for _, other := range e.rivals[lossKey(v.alloc)] {
+			e.forget(other)
+		}
+	}
 	e.cluster.take(num, Amount{-v.amount.CPU, -v.amount.MemoryMB, -v.amount.DiskMB}, -1, nil)
 	e.plan.Preemptions = append(e.plan.Preemptions, structs.AllocPreemption{AllocID: v.alloc.ID, Group: e.ask.Group.Name, NameIndex: ask.index, Node: num})
 	e.preempted = append(e.preempted, v.alloc)

@@ -112,7 +112,9 @@ type pass struct {
 
 	evictable map[uint32][]victim // by node, once looked at
 	evicted   map[string]bool     // by allocation
-	losses    map[string]int      // evicted of each group
+	losses    map[groupKey]int    // evicted of each group
+	// rivals are the nodes where the losses of a group decide who is evicted.
+	rivals    map[groupKey][]uint32
 	preempted []*structs.Allocation
 }
 
@@ -138,7 +140,8 @@ func newPass(snap Snapshot, cluster *Cluster, eval *structs.Evaluation, opts Opt
 		failed:  map[string]*structs.AllocMetric{},
 		queued:  map[string]int{},
 		changes: map[changeKey]change{},
-		given:   map[uint32]usedThings{}, evictable: map[uint32][]victim{}, evicted: map[string]bool{}, losses: map[string]int{},
+		given:   map[uint32]usedThings{}, evictable: map[uint32][]victim{}, evicted: map[string]bool{}, losses: map[groupKey]int{},
+		rivals: map[groupKey][]uint32{},
 	}
 	if p.newID == nil {
 		p.newID = seededIDs(opts.Seed)

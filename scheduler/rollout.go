@@ -338,7 +338,11 @@ func (r *groupReconciler) place(destructive []*structs.Allocation) {
 	if now < len(destructive) {
 		r.roll.pending = true
 	}
-	r.keep = slices.DeleteFunc(r.keep, func(a *structs.Allocation) bool { return slices.Contains(destructive[:now], a) })
+	leaving := make(map[*structs.Allocation]bool, now)
+	for _, a := range destructive[:now] {
+		leaving[a] = true
+	}
+	r.keep = slices.DeleteFunc(r.keep, func(a *structs.Allocation) bool { return leaving[a] })
 }
 
 func (r *groupReconciler) ask(a placeAsk) { r.out.asks = append(r.out.asks, a) }
