@@ -1,9 +1,13 @@
 package command
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/nomadlite/nomadlite/api"
@@ -74,6 +78,7 @@ func (o *jobPlan) run(c *cli, path string) error {
 	}
 	fmt.Fprintln(c.stdout, "Scheduler dry-run:")
 	o.dryRun(c, job, resp)
+	o.preemptions(c, resp)
 	if resp.Warnings != "" {
 		fmt.Fprintf(c.stdout, "\nJob Warnings:\n%s\n", cleanLines(resp.Warnings))
 	}
@@ -110,6 +115,35 @@ func (o *jobPlan) dryRun(c *cli, job *structs.Job, resp *api.JobPlanResponse) {
 		fmt.Fprintf(c.stdout, "- If submitted now, next periodic launch would be at %s (%s from now).\n",
 			next.In(c.now().Location()).Format("2006-01-02T15:04:05Z07:00"), coarse(next.Sub(c.now())))
 	}
+}
+
+// maxEvicted is how many evicted allocations a plan lists before it counts them
+// by job.
+const maxEvicted = 10
+
+// preemptions tells what would be evicted for the job.
+func (o *jobPlan) preemptions(c *cli, resp *api.JobPlanResponse) {
+	if resp.Annotations == nil || len(resp.Annotations.PreemptedAllocs) == 0 {
+		return
+	}
+	evicted := resp.Annotations.PreemptedAllocs
+	rows := [][]string{{"Alloc ID", "Job ID", "Task Group"}}
+	if len(evicted) > maxEvicted {
+		rows = [][]string{{"Job ID", "Namespace", "Preemptions"}}
+		count := map[[2]string]int{}
+		for _, a := range evicted {
+			count[[2]string{a.JobID, a.Namespace}]++
+		}
+		for _, key := range slices.SortedFunc(maps.Keys(count), func(a, b [2]string) int { return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1])) }) {
+			rows = append(rows, []string{key[0], key[1], strconv.Itoa(count[key])})
+		}
+	} else {
+		for _, a := range evicted {
+			rows = append(rows, []string{shortID(a.ID, o.verbose), a.JobID, a.TaskGroup})
+		}
+	}
+	fmt.Fprintln(c.stdout, "\nPreemptions:")
+	printTable(c.stdout, rows)
 }
 
 func (o *jobPlan) next(c *cli, path string, resp *api.JobPlanResponse) {

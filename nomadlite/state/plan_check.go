@@ -110,14 +110,22 @@ func (c *planCheck) ofJob(r *alloctable.Row) bool {
 	return job.ID == c.p.JobID && job.Namespace == c.p.Namespace
 }
 
-// outcome checks that the plan settles and makes evaluations of its job alone.
+// outcome checks that the plan settles and makes evaluations of its job alone,
+// and of those from which it takes allocations.
 func (c *planCheck) outcome() string {
 	p := c.p
 	if p.Eval != nil && p.Eval.ID != p.EvalID {
 		return fmt.Sprintf("the plan of evaluation %s has the outcome of %s", p.EvalID, p.Eval.ID)
 	}
+	mine := map[JobKey]bool{{p.Namespace, p.JobID}: true}
+	for _, taken := range p.Preemptions {
+		if r, ok := c.t.allocs().ByID(taken.AllocID); ok {
+			job := c.t.allocs().BatchOf(&r).Job
+			mine[JobKey{job.Namespace, job.ID}] = true
+		}
+	}
 	for _, e := range append([]*structs.Evaluation{p.Eval}, p.NewEvals...) {
-		if e != nil && (e.Namespace != p.Namespace || e.JobID != p.JobID) {
+		if e != nil && !mine[JobKey{e.Namespace, e.JobID}] {
 			return fmt.Sprintf("evaluation %s in the plan is of job %q, the plan of %q", e.ID, e.JobID, p.JobID)
 		}
 	}

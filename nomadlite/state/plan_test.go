@@ -169,6 +169,13 @@ func TestPlanRefusals(t *testing.T) {
 			p.NewEvals = []*structs.Evaluation{testEval("f", testJob("other", 1))}
 			return p
 		}, `evaluation f in the plan is of job "other"`},
+		{"evaluation of a job that loses an allocation", func(w *world, ids []string) *structs.Plan {
+			w.register(testJob("other", 1), nil)
+			p := w.plan("other", "e", at(0, 0))
+			p.Preemptions = []structs.AllocPreemption{{AllocID: ids[0], Group: p.Groups[0].Group, NameIndex: 0}}
+			p.NewEvals = []*structs.Evaluation{testEval("f", testJob("web", 1))}
+			return p
+		}, ""},
 		{"no such volume", func(w *world, ids []string) *structs.Plan {
 			w.register(mounting("data", true), nil)
 			return w.plan("mounts", "e", at(1, 0))
