@@ -111,7 +111,9 @@ func (s *systemReconciler) decide(a *structs.Allocation, node *structs.Node) {
 		}
 	case a.ClientTerminal():
 		if node.Ready() && (s.job.Type == structs.JobTypeSystem || changed != changeNone) {
-			fresh.previous, fresh.canary = a, isCanary(a, s.roll.current)
+			if a.NextAllocation == "" { // else what replaced it was collected
+				fresh.previous, fresh.canary = a, isCanary(a, s.roll.current)
+			}
 			s.out.asks = append(s.out.asks, fresh)
 			s.out.counts.Place++
 		}

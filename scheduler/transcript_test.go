@@ -140,6 +140,8 @@ func (tr *transcript) command(line string) string {
 		}
 	case "deployment":
 		tr.setDeployment(name, args)
+	case "forget": // an allocation
+		tr.allocs = slices.DeleteFunc(tr.allocs, func(a *structs.Allocation) bool { return a.ID == name })
 	case "collect": // the job's deployments
 		tr.deployments = slices.DeleteFunc(tr.deployments, func(d *structs.Deployment) bool { return d.JobID == name })
 	case "config":

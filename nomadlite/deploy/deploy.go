@@ -41,24 +41,35 @@ type Action struct {
 	After time.Duration
 }
 
-// Decide says what a running deployment needs. Job is its job's newest
-// version, nil when it was purged; healthy is how many allocations were
-// healthy when the scheduler was last asked; spent is set when an unhealthy
-// allocation has no attempts left. The scheduler is not asked for the progress
-// of a first version: it replaces nothing, so all of it was placed at once.
-func Decide(d *structs.Deployment, job *structs.Job, healthy int, spent bool, now time.Time) Action {
+// Facts are what Decide wants to know beside a deployment.
+type Facts struct {
+	// Job is the job's newest version, nil when it was purged.
+	Job *structs.Job
+	// Asked is how many allocations were healthy when the scheduler was last asked.
+	Asked int
+	// Spent is set when an unhealthy allocation has no attempts left.
+	Spent bool
+	// Canaries are how many canaries live and are healthy, by group; nil is as the
+	// deployment counts, which does not forget those that have ended.
+	Canaries map[string]int
+}
+
+// Decide says what a running deployment needs. The scheduler is not asked for
+// the progress of a first version: it replaces nothing, so all of it was placed
+// at once.
+func Decide(d *structs.Deployment, f Facts, now time.Time) Action {
 	if !d.Active() || d.Status == structs.DeploymentStatusPaused {
 		return Action{}
 	}
-	if job == nil || job.Stop || job.CreateIndex != d.JobCreateIndex {
+	if f.Job == nil || f.Job.Stop || f.Job.CreateIndex != d.JobCreateIndex {
 		return Action{Status: structs.DeploymentStatusCancelled, Description: descStopped}
 	}
-	c := count(d)
-	next := c.healthy > healthy && d.JobVersion > 0
+	c := count(d, f.Canaries)
+	next := c.healthy > f.Asked && d.JobVersion > 0
 	switch {
 	case c.complete:
 		return Action{Status: structs.DeploymentStatusSuccessful, Description: descSuccessful}
-	case c.hopeless || spent:
+	case c.hopeless || f.Spent:
 		return failed(descUnhealthy, c.autoRevert)
 	case c.deadline.IsZero():
 		return Action{Evaluate: next, Promote: c.promote}
@@ -82,15 +93,18 @@ type counts struct {
 	deadline   time.Time // the first of the incomplete groups that move
 }
 
-func count(d *structs.Deployment) counts {
+func count(d *structs.Deployment, healthyCanaries map[string]int) counts {
 	c := counts{complete: true}
 	canaries, ready := 0, true
-	for _, g := range d.TaskGroups {
+	for name, g := range d.TaskGroups {
 		c.healthy += g.HealthyAllocs
-		waits := g.DesiredCanaries > 0 && !g.Promoted
+		waits, healthy := waiting(g), g.HealthyAllocs
+		if waits && healthyCanaries != nil {
+			healthy = healthyCanaries[name]
+		}
 		if waits {
 			canaries++
-			ready = ready && g.AutoPromote && g.HealthyAllocs >= g.DesiredCanaries
+			ready = ready && g.AutoPromote && healthy >= g.DesiredCanaries
 		}
 		if !waits && g.HealthyAllocs >= g.DesiredTotal {
 			continue
@@ -98,7 +112,7 @@ func count(d *structs.Deployment) counts {
 		c.complete = false
 		c.autoRevert = c.autoRevert || g.AutoRevert
 		c.hopeless = c.hopeless || g.UnhealthyAllocs > 0 && g.ProgressDeadline == 0
-		waitsForOperator := waits && g.HealthyAllocs >= g.DesiredCanaries
+		waitsForOperator := waits && healthy >= g.DesiredCanaries
 		if !waitsForOperator && !g.RequireProgressBy.IsZero() && (c.deadline.IsZero() || g.RequireProgressBy.Before(c.deadline)) {
 			c.deadline = g.RequireProgressBy
 		}
@@ -106,6 +120,9 @@ func count(d *structs.Deployment) counts {
 	c.promote = canaries > 0 && ready
 	return c
 }
+
+// waiting reports whether the canaries of a group are not promoted.
+func waiting(g *structs.DeploymentState) bool { return g.DesiredCanaries > 0 && !g.Promoted }
 
 // Deps is what a Watcher needs. The functions commit commands.
 type Deps struct {
@@ -197,7 +214,7 @@ func (w *Watcher) Look(ctx context.Context, now time.Time) time.Duration {
 			active[d.ID] = before
 			continue
 		}
-		one := &seen{d: d, job: job, asked: count(d).healthy, again: now.Add(idle)}
+		one := &seen{d: d, job: job, asked: count(d, nil).healthy, again: now.Add(idle)}
 		active[d.ID] = one
 		acts.Go(func() error { w.act(ctx, snap, before, one, now); return nil })
 	}
@@ -217,7 +234,7 @@ func (w *Watcher) act(ctx context.Context, snap *state.Snapshot, before, one *se
 		asked = before.asked
 	}
 	sick := examine(snap, one.d)
-	a := Decide(one.d, one.job, asked, sick.spent, now)
+	a := Decide(one.d, Facts{Job: one.job, Asked: asked, Spent: sick.spent, Canaries: liveCanaries(snap, one.d)}, now)
 	a.Evaluate = a.Evaluate || len(sick.replace) > 0
 	if a.After > 0 {
 		one.again = now.Add(a.After)

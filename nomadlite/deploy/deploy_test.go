@@ -18,6 +18,7 @@ func TestDecide(t *testing.T) {
 		status  string
 		healthy int
 		spent   bool
+		live    map[string]int // healthy canaries
 		groups  map[string]*group
 		want    Action
 	}{
@@ -46,6 +47,9 @@ func TestDecide(t *testing.T) {
 		{name: "canaries for an operator", job: job, healthy: 1, groups: map[string]*group{"g": {DesiredTotal: 3, DesiredCanaries: 1, HealthyAllocs: 1, RequireProgressBy: now}}},
 		{name: "canaries that promote themselves", job: job, healthy: 1, groups: map[string]*group{"g": {DesiredTotal: 3, DesiredCanaries: 1, HealthyAllocs: 1, AutoPromote: true, RequireProgressBy: now}},
 			want: Action{Promote: true}},
+		{name: "a canary that was healthy and is lost", job: job, healthy: 2, live: map[string]int{"g": 1},
+			groups: map[string]*group{"g": {DesiredTotal: 3, DesiredCanaries: 2, HealthyAllocs: 2, AutoPromote: true, RequireProgressBy: now}},
+			want:   Action{Status: "failed", Description: descDeadline, Evaluate: true}},
 		{name: "canaries late", job: job, groups: map[string]*group{"g": {DesiredTotal: 3, DesiredCanaries: 1, RequireProgressBy: now}},
 			want: Action{Status: "failed", Description: descDeadline, Evaluate: true}},
 	} {
@@ -57,7 +61,7 @@ func TestDecide(t *testing.T) {
 			if d.Status == "" {
 				d.Status = structs.DeploymentStatusRunning
 			}
-			if got := Decide(d, tt.job, tt.healthy, tt.spent, now); got != tt.want {
+			if got := Decide(d, Facts{Job: tt.job, Asked: tt.healthy, Spent: tt.spent, Canaries: tt.live}, now); got != tt.want {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})

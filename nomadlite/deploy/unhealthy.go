@@ -51,6 +51,26 @@ func examine(snap *state.Snapshot, d *structs.Deployment) sick {
 	return s
 }
 
+// liveCanaries counts the canaries that live and are healthy, by group; nil when
+// none is waited for. The counters of a deployment keep those that have ended.
+func liveCanaries(snap *state.Snapshot, d *structs.Deployment) map[string]int {
+	var out map[string]int
+	for name, g := range d.TaskGroups {
+		if !waiting(g) {
+			continue
+		}
+		if out == nil {
+			out = map[string]int{}
+		}
+		for _, id := range g.PlacedCanaries {
+			if a := snap.Alloc(id); a != nil && !a.Terminal() && a.DeploymentStatus != nil && structs.Val(a.DeploymentStatus.Healthy) {
+				out[name]++
+			}
+		}
+	}
+	return out
+}
+
 func (w *Watcher) replace(ctx context.Context, ids []string, now time.Time) error {
 	if len(ids) == 0 {
 		return nil

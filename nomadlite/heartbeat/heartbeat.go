@@ -31,6 +31,10 @@ type Config struct {
 	// called again after MinTTL, until the node is heard: something may still
 	// wait for it.
 	Missed func(ctx context.Context, nodeID string) (waits bool, err error)
+	// Now and Jitter, which is uniform in [0, 1), are the clock's and chance
+	// when they are nil.
+	Now    func() time.Time
+	Jitter func() float64
 }
 
 // Limits of the table's own behaviour.
@@ -55,7 +59,6 @@ type Table struct {
 	cfg  Config
 	core *core
 	mu   sync.Mutex // guards core
-	now  func() time.Time
 }
 
 // New returns an empty table.
@@ -63,7 +66,13 @@ func New(cfg Config) *Table {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
-	return &Table{cfg: cfg, core: newCore(), now: time.Now}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Jitter == nil {
+		cfg.Jitter = rand.Float64
+	}
+	return &Table{cfg: cfg, core: newCore()}
 }
 
 // Beat records that a node was heard, and returns when it should be heard
@@ -71,8 +80,8 @@ func New(cfg Config) *Table {
 func (t *Table) Beat(nodeID string) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	ttl := t.cfg.ttl(len(t.core.deadlines), rand.Float64())
-	now := t.now()
+	ttl := t.cfg.ttl(len(t.core.deadlines), t.cfg.Jitter())
+	now := t.cfg.Now()
 	t.core.heard[nodeID] = now
 	delete(t.core.waits, nodeID)
 	t.core.deadlines[nodeID] = now.Add(ttl + t.cfg.Grace)
@@ -92,7 +101,7 @@ func (t *Table) Expire(nodeID string, since time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, known := t.core.deadlines[nodeID]; known && !t.core.heard[nodeID].After(since) {
-		t.core.deadlines[nodeID] = t.now()
+		t.core.deadlines[nodeID] = t.cfg.Now()
 	}
 }
 
@@ -118,8 +127,24 @@ func (c Config) ttl(n int, x float64) time.Duration {
 // Run watches the deadlines until ctx ends, beginning with the given nodes,
 // which all have FailoverTTL.
 func (t *Table) Run(ctx context.Context, known []string) error {
+	t.Begin(known)
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			t.Look(ctx)
+		}
+	}
+}
+
+// Begin gives the nodes that a new leader knows FailoverTTL. Run calls it.
+func (t *Table) Begin(known []string) {
 	t.mu.Lock()
-	start := t.now()
+	defer t.mu.Unlock()
+	start := t.cfg.Now()
 	fresh := newCore()
 	for id, deadline := range t.core.deadlines {
 		if start.Sub(t.core.heard[id]) > earlyBeats {
@@ -133,24 +158,13 @@ func (t *Table) Run(ctx context.Context, known []string) error {
 		}
 	}
 	t.core = fresh
-	t.mu.Unlock()
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			t.look(ctx)
-		}
-	}
 }
 
-// look gives up the nodes whose time is over.
-func (t *Table) look(ctx context.Context) {
+// Look gives up the nodes whose time is over. Run calls it.
+func (t *Table) Look(ctx context.Context) {
 	t.mu.Lock()
-	missed, alarm := t.core.step(t.now())
-	waiting := t.core.waiting(t.now())
+	missed, alarm := t.core.step(t.cfg.Now())
+	waiting := t.core.waiting(t.cfg.Now())
 	active := len(t.core.deadlines)
 	t.mu.Unlock()
 	metrics.SetGauge([]string{"nomad", "heartbeat", "active"}, float32(active))
@@ -179,9 +193,9 @@ func (t *Table) giveUp(ctx context.Context, id string) {
 	switch {
 	case err != nil:
 		t.cfg.Logger.Error("cannot mark a node as lost; trying again", "node_id", id, "error", err)
-		t.core.deadlines[id] = t.now()
+		t.core.deadlines[id] = t.cfg.Now()
 	case waits:
-		t.core.waits[id] = t.now().Add(t.cfg.MinTTL)
+		t.core.waits[id] = t.cfg.Now().Add(t.cfg.MinTTL)
 	}
 }
 
