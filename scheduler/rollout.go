@@ -283,6 +283,9 @@ func (r *rollout) room(limit int, group string, allocs []*structs.Allocation) in
 		if a.DeploymentID != r.current.ID || a.TaskGroup != group || a.ServerTerminal() {
 			continue
 		}
+		if a.ClientTerminal() && a.NextAllocation != "" { // its successor is judged
+			continue
+		}
 		switch s := a.DeploymentStatus; {
 		case s == nil || s.Healthy == nil:
 			limit--

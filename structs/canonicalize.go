@@ -92,6 +92,20 @@ func (j *Job) canonicalUpdate() *UpdateStrategy {
 // rolls reports whether jobs of this type have deployments.
 func (j *Job) rolls() bool { return j.Type == JobTypeService || j.Type == JobTypeSystem }
 
+// ScaledToZero reports whether a service wants no allocation for the time being:
+// it is dead, and nevertheless not over.
+func (j *Job) ScaledToZero() bool {
+	if j.Type != JobTypeService || j.Stop {
+		return false
+	}
+	for _, g := range j.TaskGroups {
+		if Val(g.Count) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // runsToCompletion reports whether tasks of this job type are meant to end.
 func (j *Job) runsToCompletion() bool { return j.Type == JobTypeBatch || j.Type == JobTypeSysBatch }
 

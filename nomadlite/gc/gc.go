@@ -82,9 +82,10 @@ func (f *finder) ended(allocs func(func(*structs.Allocation) bool)) bool {
 }
 
 // jobDead reports whether a job is over with all that belongs to it. Tagged
-// versions keep it, and parents live until they are stopped.
+// versions keep it, parents live until they are stopped, and what is scaled to
+// zero waits to be scaled up again.
 func (f *finder) jobDead(job *structs.Job) bool {
-	if job.Status != structs.JobStatusDead || !f.old(time.Unix(0, job.SubmitTime), f.keep.Job) {
+	if job.Status != structs.JobStatusDead || job.ScaledToZero() || !f.old(time.Unix(0, job.SubmitTime), f.keep.Job) {
 		return false
 	}
 	if (job.Periodic != nil || job.ParameterizedJob != nil && !job.Dispatched) && !job.Stop {

@@ -57,6 +57,7 @@ func TestFind(t *testing.T) {
 	w := newWorld(t)
 	w.job("dead", structs.JobTypeService, nil)
 	w.job("cron", structs.JobTypeBatch, func(j *structs.Job) { j.Periodic = &structs.PeriodicConfig{Spec: "0 0 * * *"} })
+	w.job("zero", structs.JobTypeService, func(j *structs.Job) { j.TaskGroups[0].Count = structs.Ptr(0) })
 	w.job("tagged", structs.JobTypeService, nil)
 	w.write(func(t *state.Txn) error {
 		return t.TagJob(&state.JobTag{Namespace: "default", JobID: "tagged", Tag: &structs.JobVersionTag{Name: "keep"}})
@@ -73,9 +74,9 @@ func TestFind(t *testing.T) {
 		want  string
 	}{
 		{time.Minute, none},
-		{2 * time.Hour, "jobs [] evals [eval-dead eval-tagged] nodes [] deployments []"},
-		{5 * time.Hour, "jobs [{default dead}] evals [eval-dead eval-tagged] nodes [] deployments []"},
-		{25 * time.Hour, "jobs [{default dead}] evals [eval-dead eval-cron eval-tagged] nodes [00000000-0000-0000-0000-000000000000] deployments []"},
+		{2 * time.Hour, "jobs [] evals [eval-dead eval-zero eval-tagged] nodes [] deployments []"},
+		{5 * time.Hour, "jobs [{default dead}] evals [eval-dead eval-zero eval-tagged] nodes [] deployments []"},
+		{25 * time.Hour, "jobs [{default dead}] evals [eval-dead eval-cron eval-zero eval-tagged] nodes [00000000-0000-0000-0000-000000000000] deployments []"},
 	} {
 		if got := w.find(keep, tt.later); got != tt.want {
 			t.Errorf("after %v: %s, want %s", tt.later, got, tt.want)

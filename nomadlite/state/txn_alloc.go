@@ -183,7 +183,7 @@ func (t *Txn) Collect(c *Collect) error {
 		}
 	}
 	for _, k := range c.Jobs {
-		if job := jobs.get(t.root, joinKey(k.Namespace, k.ID)); job != nil && t.jobStatus(job) == structs.JobStatusDead {
+		if job := jobs.get(t.root, joinKey(k.Namespace, k.ID)); job != nil && t.jobStatus(job) == structs.JobStatusDead && !job.ScaledToZero() {
 			t.purgeJob(job)
 		}
 	}
