@@ -49,13 +49,18 @@ func idle(b *bench) error {
 
 // job is a job of one group and one task with a raw_exec command.
 func job(id, kind string, count int, command string, args ...string) map[string]any {
+	return jobOf(id, kind, count, "raw_exec", map[string]any{"command": command, "args": args})
+}
+
+// jobOf is a job of one group and one task.
+func jobOf(id, kind string, count int, driver string, config map[string]any) map[string]any {
 	return map[string]any{"Job": map[string]any{
 		"ID": id, "Name": id, "Type": kind, "Datacenters": []string{"*"},
 		"TaskGroups": []any{map[string]any{
 			"Name": "g", "Count": count, "EphemeralDisk": map[string]any{"SizeMB": 10},
 			"RestartPolicy": map[string]any{"Attempts": 0, "Mode": "fail", "Interval": int64(time.Minute), "Delay": int64(time.Second)},
 			"Tasks": []any{map[string]any{
-				"Name": "t", "Driver": "raw_exec", "Config": map[string]any{"command": command, "args": args},
+				"Name": "t", "Driver": driver, "Config": config,
 				"Resources": map[string]any{"CPU": 1, "MemoryMB": 10},
 				"LogConfig": map[string]any{"MaxFiles": 1, "MaxFileSizeMB": 1},
 			}},
@@ -84,6 +89,24 @@ func (a *agent) until(ctx context.Context, id, status string) error {
 		}
 		index = next
 	}
+}
+
+// untilAll long-polls a job until all of its allocations run.
+func (a *agent) untilAll(ctx context.Context, id string, count int) error {
+	for running, index := 0, uint64(0); running < count; {
+		var summary struct {
+			Summary map[string]struct{ Running, Failed int }
+		}
+		next, err := a.do(ctx, "GET", fmt.Sprintf("/v1/job/%s/summary?index=%d&wait=10s", id, index), nil, &summary)
+		if err != nil {
+			return err
+		}
+		if f := summary.Summary["g"].Failed; f > 0 {
+			return fmt.Errorf("%d tasks failed", f)
+		}
+		running, index = summary.Summary["g"].Running, next
+	}
+	return nil
 }
 
 // latency measures, one job at a time, the delay from PUT to a client that
@@ -144,18 +167,8 @@ func density(b *bench) error {
 	if _, err := a.do(ctx, "PUT", "/v1/jobs", job("dense", "service", b.tasks, "/bin/sleep", "3600"), nil); err != nil {
 		return err
 	}
-	for running, index := 0, uint64(0); running < b.tasks; {
-		var summary struct {
-			Summary map[string]struct{ Running, Failed int }
-		}
-		next, err := a.do(ctx, "GET", fmt.Sprintf("/v1/job/dense/summary?index=%d&wait=10s", index), nil, &summary)
-		if err != nil {
-			return err
-		}
-		if f := summary.Summary["g"].Failed; f > 0 {
-			return fmt.Errorf("%d tasks failed", f)
-		}
-		running, index = summary.Summary["g"].Running, next
+	if err := a.untilAll(ctx, "dense", b.tasks); err != nil {
+		return err
 	}
 	b.line(fmt.Sprintf("%d tasks: PUT to all running", b.tasks), time.Since(t0).Seconds(), "s")
 	time.Sleep(b.settle)
