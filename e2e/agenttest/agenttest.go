@@ -87,6 +87,11 @@ func Start(dir string, durable bool, args ...string) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	return StartBinary(bin, dir, durable, args...)
+}
+
+// StartBinary is Start with a program other than the one under test.
+func StartBinary(bin, dir string, durable bool, args ...string) (*Agent, error) {
 	ports, err := FreePorts(3)
 	if err != nil {
 		return nil, err
