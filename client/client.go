@@ -436,8 +436,9 @@ func (c *Client) awaitDrivers(ctx context.Context, late bool) {
 	}
 }
 
-// newRunner makes and starts the runner of an allocation. The caller holds mu.
-func (c *Client) newRunner(ctx context.Context, a *structs.Allocation, kept *localdb.Run) error {
+// newRunner makes and starts the runner of an allocation, which lives below a
+// context of the client's. The caller holds mu.
+func (c *Client) newRunner(below context.Context, a *structs.Allocation, kept *localdb.Run) error {
 	runner, err := alloc.New(a, kept, alloc.Deps{
 		Drivers: c.drivers, Logs: c.host.Client(), DB: c.wrapDB(c.db), Logger: c.log.Named("alloc_runner"), Node: c.Node,
 		Report: c.counted(a, c.reports.add), AllocBase: c.cfg.AllocDir, FIFODir: filepath.Join(c.cfg.StateDir, fifoName),
@@ -446,7 +447,7 @@ func (c *Client) newRunner(ctx context.Context, a *structs.Allocation, kept *loc
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(below)
 	r := &run{alloc: a, runner: runner, cancel: cancel, ended: make(chan struct{})}
 	c.runners[a.ID] = r
 	if _, limited := stopAfter(a, time.Time{}); limited {
@@ -459,7 +460,7 @@ func (c *Client) newRunner(ctx context.Context, a *structs.Allocation, kept *loc
 	go func() {
 		select {
 		case <-runner.Done():
-			c.admit(ctx)
+			c.admit(below) // not below this one: those that it lets in outlive it
 		case <-ctx.Done():
 		}
 	}()

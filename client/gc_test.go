@@ -1,6 +1,10 @@
 package client
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/nomadlite/nomadlite/structs"
+)
 
 // TestRoom: what decides that a finished allocation must go.
 func TestRoom(t *testing.T) {
@@ -24,4 +28,22 @@ func TestRoom(t *testing.T) {
 			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
 		}
 	}
+}
+
+// TestReplacementOutlivesWhatItReplaced: an allocation that was let in when
+// another had ended is still looked after once the other is removed.
+func TestReplacementOutlivesWhatItReplaced(t *testing.T) {
+	s := newServers()
+	n := start(t, shortDir(t), s, true)
+	s.put(shell(firstID, structs.JobTypeService, "exec sleep 600"))
+	s.await(t, firstID, is(structs.AllocClientStatusRunning))
+	next := shell(secondID, structs.JobTypeService, "exec sleep 600")
+	next.PreviousAllocation = firstID
+	first := shell(firstID, structs.JobTypeService, "exec sleep 600")
+	first.DesiredStatus = structs.AllocDesiredStatusStop
+	s.put(next, first)
+	s.await(t, secondID, is(structs.AllocClientStatusRunning))
+	n.collectWhile(t.Context(), room{maxFinished: 0})
+	s.stop(secondID)
+	s.await(t, secondID, is(structs.AllocClientStatusComplete))
 }

@@ -149,14 +149,16 @@ func (s *servers) UpdateAllocs(_ context.Context, req api.NodeAllocUpdateRequest
 	return nil
 }
 
-// put gives the node an allocation, or a newer version of it.
-func (s *servers) put(a *structs.Allocation) {
+// put gives the node allocations, or newer versions of them, at once.
+func (s *servers) put(all ...*structs.Allocation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.index++
-	n := *a
-	n.AllocModifyIndex, n.ModifyIndex = s.index, s.index
-	s.allocs[a.ID] = &n
+	for _, a := range all {
+		n := *a
+		n.AllocModifyIndex, n.ModifyIndex = s.index, s.index
+		s.allocs[a.ID] = &n
+	}
 	s.touch()
 }
 
