@@ -11,7 +11,7 @@ import (
 	"github.com/nomadlite/nomadlite/structs"
 )
 
-// TestPreemption_I19 places one allocation on up to four full nodes and looks
+// TestPreemption_I19 places one allocation on up to three full nodes and looks
 // at every set of allocations that might make room for it: something is evicted
 // only if it fits nowhere as things are, if it fits at all then, and only from
 // its own node, at least ten priorities below; what is evicted suffices and
@@ -21,14 +21,14 @@ func TestPreemption_I19(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		w := newWorld()
 		w.config.PreemptionConfig.ServiceSchedulerEnabled = true
-		for i := range rapid.IntRange(1, 4).Draw(r, "nodes") {
+		for i := range rapid.IntRange(1, 3).Draw(r, "nodes") {
 			n := testNode(fmt.Sprint("n", i))
 			n.NodeResources.Cpu.CpuShares, n.NodeResources.Memory.MemoryMB = 1000, 1000
 			n.ComputeClass()
 			w.addNode(n)
-			for k := range rapid.IntRange(0, 4).Draw(r, "allocations") {
+			for k := range rapid.IntRange(2, 7).Draw(r, "allocations") {
 				w.occupy(n, fmt.Sprintf("a%d-%d", i, k), rapid.SampledFrom([]int{30, 40, 41, 50, 60}).Draw(r, "priority"),
-					Amount{CPU: int64(rapid.IntRange(1, 6).Draw(r, "cpu")) * 100, MemoryMB: int64(rapid.IntRange(1, 6).Draw(r, "memory")) * 100})
+					Amount{CPU: int64(rapid.IntRange(1, 5).Draw(r, "cpu")) * 100, MemoryMB: int64(rapid.IntRange(1, 5).Draw(r, "memory")) * 100})
 			}
 		}
 		j := testJob("high", structs.JobTypeService, 1)
