@@ -104,3 +104,63 @@ func TestForceCollectsAndSplits(t *testing.T) {
 		t.Errorf("%d parts", len(parts))
 	}
 }
+
+// TestBatchResultsStay: what a batch job has completed stays as long as the job
+// is not over, however old it is, because the scheduler would run it again
+// without it. It may go once the job is stopped.
+func TestBatchResultsStay(t *testing.T) {
+	const node = "00000000-0000-0000-0000-000000000001"
+	for _, tt := range []struct {
+		kind string
+		stop bool
+		want string // evaluations that may go; the first placed nothing
+	}{{structs.JobTypeBatch, false, "[eval-work]"}, {structs.JobTypeSysBatch, false, "[eval-work]"}, {structs.JobTypeBatch, true, "[eval-work eval-first]"}} {
+		w := newWorld(t)
+		w.write(func(txn *state.Txn) error {
+			return txn.RegisterNode(&state.NodeRegister{Now: w.now.UnixNano(), Node: &structs.Node{ID: node, SecretID: "s", Status: structs.NodeStatusReady, NodePool: "default"}})
+		})
+		w.job("work", tt.kind, func(j *structs.Job) { j.TaskGroups[0].Count = structs.Ptr(2) })
+		w.place(node, "eval-first", 0, structs.AllocClientStatusComplete)
+		w.place(node, "eval-rest", 1, structs.AllocClientStatusRunning) // so that the job is not over
+		if tt.stop {
+			job := *w.store.Snapshot().Job("default", "work")
+			job.Stop = true
+			w.write(func(txn *state.Txn) error {
+				_, err := txn.RegisterJob(&state.JobRegister{Job: &job, Now: w.now.UnixNano()})
+				return err
+			})
+		}
+		keep := Thresholds{Eval: time.Hour, BatchEval: time.Hour, Job: time.Hour, Deployment: time.Hour, Node: time.Hour}
+		c := Find(w.store.Snapshot(), keep, w.now.Add(100*time.Hour))
+		if got := fmt.Sprint(c.Evals); got != tt.want || len(c.Allocs) != len(c.Evals)-1 || len(c.Jobs) > 0 {
+			t.Errorf("%s, stopped %v: evaluations %s and %d allocations may go, want %s", tt.kind, tt.stop, got, len(c.Allocs), tt.want)
+		}
+	}
+}
+
+// place puts an allocation of job "work" on a node, where it gets a status.
+func (w *world) place(node, eval string, index uint32, status string) {
+	w.t.Helper()
+	job := w.store.Snapshot().Job("default", "work")
+	e := structs.Evaluation{ID: eval, Namespace: "default", JobID: "work", Type: job.Type, Status: structs.EvalStatusPending}
+	w.write(func(txn *state.Txn) error {
+		return txn.UpsertEvals(&state.EvalUpsert{Evals: []*structs.Evaluation{&e}})
+	})
+	done := e
+	done.Status, done.ModifyTime = structs.EvalStatusComplete, w.now.UnixNano()
+	w.write(func(txn *state.Txn) error {
+		r, err := txn.ApplyPlan(&structs.Plan{EvalID: eval, Namespace: "default", JobID: "work", Now: w.now.UnixNano(),
+			JobVersion: job.Version, JobModifyIndex: job.JobModifyIndex, Eval: &done,
+			Groups: []*structs.PlanGroup{{Group: "g", Resources: &structs.AllocatedResources{}, Metrics: &structs.AllocMetric{},
+				Placements: []structs.Placement{{NameIndex: index}}}}})
+		if err == nil && len(r.Refused) > 0 {
+			w.t.Fatalf("refused: %+v", r.Refused)
+		}
+		return err
+	})
+	for a := range w.store.Snapshot().AllocsByEval(eval) {
+		w.write(func(txn *state.Txn) error {
+			return txn.UpdateAllocs(&state.AllocUpdate{NodeID: node, Now: w.now.UnixNano(), Updates: []*structs.AllocUpdate{{AllocID: a.ID, ClientStatus: status, Revision: 1}}})
+		})
+	}
+}
