@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"google.golang.org/grpc"
 
@@ -14,6 +15,45 @@ import (
 type server struct {
 	driverpb.UnimplementedDriverServer
 	impl Driver
+
+	mu       sync.Mutex               // guards starting
+	starting map[string]chan struct{} // closed when the start of that task is over
+}
+
+// begin notes that a task is being started; call what it returns when that is
+// over.
+func (s *server) begin(id string) (done func()) {
+	over := make(chan struct{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.starting == nil {
+		s.starting = map[string]chan struct{}{}
+	}
+	s.starting[id] = over
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.starting[id] == over {
+			delete(s.starting, id)
+		}
+		close(over)
+	}
+}
+
+// settled waits until a start of the task that is under way is over.
+func (s *server) settled(ctx context.Context, id string) error {
+	s.mu.Lock()
+	over := s.starting[id]
+	s.mu.Unlock()
+	if over == nil {
+		return nil
+	}
+	select {
+	case <-over:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // unsupported is the answer where the driver lacks an optional interface.
@@ -69,6 +109,10 @@ func (s *server) StartTask(ctx context.Context, req *driverpb.StartTaskRequest) 
 	if task == nil {
 		return nil, toStatus(errors.New("cannot start a task without its config"))
 	}
+	defer s.begin(task.ID)()
+	if err := ctx.Err(); err != nil { // its agent died: nobody would have the handle
+		return nil, toStatus(err)
+	}
 	handle, network, err := s.impl.StartTask(ctx, task)
 	if err != nil {
 		return nil, toStatus(err)
@@ -97,7 +141,13 @@ func (s *server) StopTask(ctx context.Context, req *driverpb.StopTaskRequest) (*
 	return &driverpb.StopTaskResponse{}, toStatus(err)
 }
 
+// DestroyTask waits for a start of the task that is under way: an agent that
+// died asked for it, and the next one, which has no handle of it, wants to be
+// sure that nothing of it runs.
 func (s *server) DestroyTask(ctx context.Context, req *driverpb.DestroyTaskRequest) (*driverpb.DestroyTaskResponse, error) {
+	if err := s.settled(ctx, req.GetTaskId()); err != nil {
+		return nil, toStatus(err)
+	}
 	return &driverpb.DestroyTaskResponse{}, toStatus(s.impl.DestroyTask(ctx, req.GetTaskId(), req.GetForce()))
 }
 
