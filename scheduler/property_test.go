@@ -15,8 +15,9 @@ import (
 
 // TestInvariants drives random clusters through random events and checks after
 // every plan what must always hold: reliability.md I-01 to I-04, I-18 and I-19,
-// scores of any weights and targets (N-21), and jobs, nodes, allocations and
-// deployments that are deleted at any moment (B-26).
+// scores of any weights and targets (N-21), jobs, nodes, allocations and
+// deployments that are deleted at any moment (B-26), and plans of which the
+// servers refuse a part.
 func TestInvariants_I01_I02_I03_I04_I18_I19_N21_B26(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		h := &history{rapid: rt, world: newWorld()}
@@ -205,6 +206,13 @@ func (h *history) pass(id string) {
 	}
 	h.sameAgain(eval, r)
 	h.checkPlan(r.Plan)
+	if rapid.IntRange(0, 4).Draw(h.rapid, "refused") == 0 {
+		h.applyHalf(id, r.Plan)
+		if r, err = h.process(eval); err != nil {
+			h.rapid.Fatalf("job %s, half of whose plan was applied: %v", id, err)
+		}
+		h.checkPlan(r.Plan)
+	}
 	h.apply(r.Plan)
 	h.checkNodes()
 	h.checkCounts(id)
@@ -212,6 +220,26 @@ func (h *history) pass(id string) {
 	if err != nil || !again.NoOp() {
 		h.rapid.Fatalf("job %s: the plan, processed again, is not empty: %v\nfirst  %s\nsecond %s", id, err, jsonText(r.Plan), jsonText(again.Plan))
 	}
+}
+
+// applyHalf applies a plan without the placements that the servers refuse, and
+// without what is evicted for those.
+func (h *history) applyHalf(id string, p *structs.Plan) {
+	half := *p
+	half.Groups, half.Preemptions = nil, nil
+	for _, g := range p.Groups {
+		kept := *g
+		kept.Placements = slices.DeleteFunc(slices.Clone(g.Placements), func(structs.Placement) bool { return rapid.Bool().Draw(h.rapid, "refuse") })
+		half.Groups = append(half.Groups, &kept)
+		for _, v := range p.Preemptions {
+			if g.Group == v.Group && slices.ContainsFunc(kept.Placements, func(pl structs.Placement) bool { return pl.NameIndex == v.NameIndex && pl.Node == v.Node }) {
+				half.Preemptions = append(half.Preemptions, v)
+			}
+		}
+	}
+	h.apply(&half)
+	h.checkNodes()
+	h.checkCounts(id)
 }
 
 func (h *history) text() string {
