@@ -14,6 +14,7 @@ import (
 
 	"github.com/nomadlite/nomadlite/api"
 	"github.com/nomadlite/nomadlite/structs"
+	"github.com/nomadlite/nomadlite/wholefile"
 )
 
 // Limits of a node's metadata; it travels with every registration.
@@ -104,10 +105,7 @@ func (m *nodeMeta) save() error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(m.path+"-new", raw, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(m.path+"-new", m.path)
+	return wholefile.Write(m.path, raw, 0o600)
 }
 
 // metaFile is the file of metadata below the state directory.

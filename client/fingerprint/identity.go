@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+
+	"github.com/nomadlite/nomadlite/wholefile"
 )
 
 // Identity returns the node's id and its secret, random UUIDs that are kept in
@@ -51,21 +53,10 @@ func keptUUID(path, what string) (string, error) {
 	return id, nil
 }
 
-// makeUUID writes a new UUID by way of another file, so that a crash leaves
-// either none or a whole one.
+// makeUUID writes a new UUID; a crash leaves either none or a whole one.
 func makeUUID(path, what string) (string, error) {
 	id := newUUID()
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-") // mode 0600
-	if err != nil {
-		return "", fmt.Errorf("cannot keep %s: %w", what, err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.WriteString(id)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
+	if err := wholefile.Write(path, []byte(id), 0o600); err != nil {
 		return "", fmt.Errorf("cannot keep %s in %s: %w", what, path, err)
 	}
 	return id, nil

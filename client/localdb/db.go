@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -260,14 +259,4 @@ func (db *DB) forget(key string) {
 	e := db.kept[key]
 	db.live -= e.alloc.frame + e.run.frame
 	delete(db.kept, key)
-}
-
-// syncDir makes a rename in the folder of path durable.
-func syncDir(path string) error {
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
 }

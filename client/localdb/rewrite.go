@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
+
+	"github.com/nomadlite/nomadlite/wholefile"
 )
 
 // rewriteFrom is the size below which a file is never rewritten.
@@ -67,7 +70,7 @@ func (db *DB) rewriteAfter(before func() error) error {
 	if !db.durable {
 		return nil
 	}
-	if err := syncDir(db.path); err != nil {
+	if err := wholefile.SyncFolder(filepath.Dir(db.path)); err != nil {
 		return &renamedError{err}
 	}
 	return nil

@@ -22,6 +22,8 @@ import (
 	"github.com/containernetworking/cni/libcni"
 	types "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/nomadlite/nomadlite/wholefile"
 )
 
 // Modes of an allocation's network beside the host's.
@@ -361,11 +363,7 @@ func (m *Manager) replace(path string, raw []byte) error {
 	if err := os.MkdirAll(m.cfg.StateDir, 0o700); err != nil {
 		return err
 	}
-	temp := path + "-new"
-	if err := os.WriteFile(temp, raw, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
+	return wholefile.Write(path, raw, 0o600)
 }
 
 // read is nil without an error when there is no record. One that cannot be

@@ -23,6 +23,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/nomadlite/nomadlite/structs"
+	"github.com/nomadlite/nomadlite/wholefile"
 )
 
 // Limits of calls to plugins.
@@ -153,10 +154,7 @@ func (m *Manager) write(have map[string]*kept) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(m.cfg.StateFile+"-new", raw, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(m.cfg.StateFile+"-new", m.cfg.StateFile)
+	return wholefile.Write(m.cfg.StateFile, raw, 0o600)
 }
 
 // create makes a volume, or takes one that was registered.

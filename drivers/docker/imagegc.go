@@ -14,6 +14,8 @@ import (
 	"github.com/docker/docker/api/types/image"
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
+
+	"github.com/nomadlite/nomadlite/wholefile"
 )
 
 // imageStore counts who uses which image and removes those that this driver
@@ -114,10 +116,7 @@ func (s *imageStore) save() {
 	}
 	raw, err := json.Marshal(s.fetched)
 	if err == nil {
-		tmp := s.file + ".tmp"
-		if err = os.WriteFile(tmp, raw, 0o600); err == nil {
-			err = os.Rename(tmp, s.file)
-		}
+		err = wholefile.Write(s.file, raw, 0o600)
 	}
 	if err != nil {
 		s.log.Warn("cannot keep which images were fetched", "file", s.file, "error", err)

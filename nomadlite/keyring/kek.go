@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/nomadlite/nomadlite/wholefile"
 )
 
 // FileName is the file of KEKs in the server's data directory: one a line, in
@@ -94,33 +96,12 @@ func (r *Ring) keep(kek []byte) error {
 		for _, one := range keks {
 			text.WriteString(base64.StdEncoding.EncodeToString(one) + "\n")
 		}
-		if err := writeWhole(r.path, []byte(text.String())); err != nil {
+		if err := wholefile.Write(r.path, []byte(text.String()), 0o600); err != nil {
 			return fmt.Errorf("cannot write the keyring's key: %w", err)
 		}
 	}
 	r.keks = keks
 	return nil
-}
-
-// writeWhole makes a file that is whole and on disk, or as it was before.
-func writeWhole(path string, data []byte) error {
-	tmp, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(data)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // giftInfo binds what is sealed for another server to its purpose.

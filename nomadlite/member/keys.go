@@ -12,6 +12,8 @@ import (
 	"sync"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/nomadlite/nomadlite/wholefile"
 )
 
 // KeyringFile is the file of gossip keys in an agent's directory (the
@@ -136,11 +138,7 @@ func (k *Keys) save() error {
 	if err := os.MkdirAll(filepath.Dir(k.path), 0o700); err != nil {
 		return fmt.Errorf("cannot keep the gossip keys: %w", err)
 	}
-	tmp := k.path + ".new"
-	if err := os.WriteFile(tmp, text, 0o600); err != nil {
-		return fmt.Errorf("cannot keep the gossip keys: %w", err)
-	}
-	if err := os.Rename(tmp, k.path); err != nil {
+	if err := wholefile.Write(k.path, text, 0o600); err != nil {
 		return fmt.Errorf("cannot keep the gossip keys: %w", err)
 	}
 	return nil
