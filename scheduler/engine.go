@@ -118,7 +118,7 @@ func newEngine(p *pass, gd *groupDecision, live []*structs.Allocation) *engine {
 	if n := p.cluster.Len(); len(e.work.slots) < n {
 		e.work.slots = make([]slot, n)
 	}
-	e.values = newSpreadValues(p.job, gd.group, e.filter)
+	e.values = newSpreadValues(p.job, gd.group, e.filter, min(len(p.cluster.classes.list), 128))
 	e.columnar = p.algorithm.columnar && len(p.algorithm.scorers) == 0 && e.plain()
 	e.align = newAlignAsk(e.ask.Amount)
 	e.need = [3]int32{cut(e.ask.CPU), cut(e.ask.MemoryMB), cut(e.ask.DiskMB)}

@@ -30,6 +30,7 @@ type bucket struct {
 	entries []entry
 	heap    int
 	limit   entry // the last of the heap when it was arranged
+	filled  int   // entries so far, while a pass fills them in
 }
 
 // bucketKey names a bucket.

@@ -85,8 +85,14 @@ func (e *engine) collect(m *structs.AllocMetric) {
 	} else {
 		e.collectViews(m)
 	}
+	// A spread takes from all buckets in turn; one that gives more is ordered
+	// as a whole then.
+	each := e.wanted
+	if n := len(e.buckets); n > 1 {
+		each = min(each, 2*e.wanted/n+2)
+	}
 	for i := range e.buckets {
-		e.buckets[i].arrange(e.wanted)
+		e.buckets[i].arrange(each)
 	}
 	// What the pass over the columns does not look at concerns few nodes.
 	for _, num := range e.work.dirty {
@@ -104,30 +110,35 @@ func (e *engine) collect(m *structs.AllocMetric) {
 func (e *engine) collectColumns() {
 	candidates := 0
 	for id := range e.classes {
-		if e.classes[id].fits {
-			candidates += len(e.cluster.classes.list[id].nodes)
+		if state := &e.classes[id]; state.fits {
+			n := len(e.cluster.classes.list[id].nodes)
+			e.buckets[state.bucket].filled += n
+			candidates += n
 		}
 	}
-	if len(e.buckets) == 1 {
-		e.buckets[0].entries = slices.Grow(e.buckets[0].entries, candidates)
+	for i := range e.buckets {
+		b := &e.buckets[i]
+		b.entries, b.filled = slices.Grow(b.entries, b.filled)[:b.filled], 0
 	}
 	if candidates*4 > len(e.cluster.hot) {
 		e.columns(nil, len(e.cluster.hot))
-		return
-	}
-	for id := range e.classes {
-		if e.classes[id].fits {
-			nodes := e.cluster.classes.list[id].nodes
-			e.columns(nodes, len(nodes))
+	} else {
+		for id := range e.classes {
+			if e.classes[id].fits {
+				nodes := e.cluster.classes.list[id].nodes
+				e.columns(nodes, len(nodes))
+			}
 		}
+	}
+	for i := range e.buckets {
+		b := &e.buckets[i]
+		b.entries, b.filled = b.entries[:b.filled], 0
 	}
 }
 
 // columns goes through the given nodes, or the first n of all.
 func (e *engine) columns(nodes []uint32, n int) {
 	hot, classes, need, seed := e.cluster.hot, e.classes, e.need, e.opts.Seed
-	at := int32(-1)
-	var entries []entry // of the bucket at
 	for i := range n {
 		num := uint32(i)
 		if nodes != nil {
@@ -142,17 +153,9 @@ func (e *engine) columns(nodes []uint32, n int) {
 			e.tooSmall(num, h, class)
 			continue
 		}
-		if class.bucket != at {
-			if at >= 0 {
-				e.buckets[at].entries = entries
-			}
-			at = class.bucket
-			entries = e.buckets[at].entries
-		}
-		entries = append(entries, entry{score: e.align.score(h) + class.affinity, tie: tie(seed, num), num: num})
-	}
-	if at >= 0 {
-		e.buckets[at].entries = entries
+		b := &e.buckets[class.bucket]
+		b.entries[b.filled] = entry{score: e.align.score(h) + class.affinity, tie: tie(seed, num), num: num}
+		b.filled++
 	}
 }
 

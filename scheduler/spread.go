@@ -44,8 +44,9 @@ type spreadAttr struct {
 	job       bool // counts all groups of the job
 }
 
-// newSpreadValues is nil when nothing is spread.
-func newSpreadValues(job *structs.Job, g *structs.TaskGroup, f *filter) *spreadValues {
+// newSpreadValues is nil when nothing is spread. There is room
+// for so many values of an attribute, and more when they come.
+func newSpreadValues(job *structs.Job, g *structs.TaskGroup, f *filter, values int) *spreadValues {
 	spreads := slices.Concat(job.Spreads, g.Spreads)
 	v := &spreadValues{}
 	total := 0.0
@@ -58,7 +59,8 @@ func newSpreadValues(job *structs.Job, g *structs.TaskGroup, f *filter) *spreadV
 		if s == nil || s.Attribute == "" {
 			continue
 		}
-		a := spreadAttr{target: s.Attribute, values: map[string]int32{}, even: len(s.SpreadTarget) == 0}
+		a := newSpreadAttr(s.Attribute, values)
+		a.even = len(s.SpreadTarget) == 0
 		if total > 0 {
 			a.weight = max(float64(structs.Val(s.Weight)), 0) / total
 		}
@@ -66,7 +68,9 @@ func newSpreadValues(job *structs.Job, g *structs.TaskGroup, f *filter) *spreadV
 		v.attrs = append(v.attrs, a)
 	}
 	for _, d := range f.distinct {
-		v.attrs = append(v.attrs, spreadAttr{target: d.target, values: map[string]int32{}, limit: d.limit, job: d.job, label: d.label()})
+		a := newSpreadAttr(d.target, values)
+		a.limit, a.job, a.label = d.limit, d.job, d.label()
+		v.attrs = append(v.attrs, a)
 	}
 	if len(v.attrs) == 0 {
 		return nil
@@ -76,6 +80,11 @@ func newSpreadValues(job *structs.Job, g *structs.TaskGroup, f *filter) *spreadV
 		v.unique = v.unique || isUnique(v.attrs[i].target)
 	}
 	return v
+}
+
+func newSpreadAttr(target string, values int) spreadAttr {
+	return spreadAttr{target: target, values: make(map[string]int32, values), names: make([]string, 0, values),
+		counts: make([]int, 0, values), desired: make([]float64, 0, values)}
 }
 
 // setTargets turns percentages into counts. What they leave goes to every
@@ -108,6 +117,7 @@ func (v *spreadValues) of(c *Cluster, num uint32) int32 {
 	class := c.class[num]
 	if n := len(c.classes.list); len(v.byClass) < n {
 		v.byClass = append(v.byClass, make([]int32, n-len(v.byClass))...)
+		v.combos = slices.Grow(v.combos, n+1)
 	}
 	if v.byClass[class] == 0 {
 		v.byClass[class] = 1 + v.find(c.rows[num].Node)
