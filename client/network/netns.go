@@ -30,25 +30,37 @@ func createNetns(path string) error {
 		return err
 	}
 	f.Close()
-	done := make(chan error, 1)
-	go func() {
-		// The thread ends with this goroutine: it never leaves the namespace.
-		runtime.LockOSThread()
-		done <- func() error {
-			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-				return err
-			}
-			if err := loopbackUp(); err != nil {
-				return fmt.Errorf("cannot bring the loopback up: %w", err)
-			}
-			return unix.Mount(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()), path, "", unix.MS_BIND, "")
-		}()
-	}()
-	if err := <-done; err != nil {
+	err = lostThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		if err := loopbackUp(); err != nil {
+			return fmt.Errorf("cannot bring the loopback up: %w", err)
+		}
+		return unix.Mount(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()), path, "", unix.MS_BIND, "")
+	})
+	if err != nil {
 		_ = os.Remove(path)
 		return err
 	}
 	return nil
+}
+
+// lostThread runs f on a thread that ends with it, wherever f leads the thread.
+// The main thread does not end: it would hold the namespace for as long as the
+// agent lives.
+func lostThread(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // a goroutine that ends locked ends its thread
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+			done <- lostThread(f) // held here, it cannot be the one again
+			return
+		}
+		done <- f()
+	}()
+	return <-done
 }
 
 // loopbackUp works on the namespace of the calling thread.

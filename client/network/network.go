@@ -293,11 +293,15 @@ func (m *Manager) disconnect(ctx context.Context, rec *record) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	rt := m.runtime(rec)
-	if !isNetns(rec.Netns) {
-		rt.NetNS = "" // after a reboot: what is left is the host's part
+	gone := !isNetns(rec.Netns)
+	if gone {
+		rt.NetNS = "" // after a reboot, or removed by others: what is left is the host's part
 	}
 	if err := m.cni().DelNetworkList(ctx, list, rt); err != nil {
 		return fmt.Errorf("cannot disconnect allocation %s from network %q: %w", rec.AllocID, list.Name, err)
+	}
+	if gone {
+		return dropMasquerade(ctx, rec.AllocID)
 	}
 	return nil
 }

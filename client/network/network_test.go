@@ -208,6 +208,46 @@ func TestBridge(t *testing.T) {
 	}
 }
 
+// TestNamespaceGone_B57: a namespace that others removed leaves no rules behind.
+func TestNamespaceGone_B57(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	dir := tempDir(t)
+	m := manager(t, dir)
+	if _, ok := m.Bridge(); !ok {
+		t.Skip("the CNI plugins are not installed (containernetworking-plugins)")
+	}
+	for _, id := range []string{allocID, "other"} {
+		n, err := m.Setup(t.Context(), Request{AllocID: id, Mode: ModeBridge, Ports: []Port{{Host: 8080, Container: 80}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id == allocID {
+			if err := removeNetns(n.Netns); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := m.Teardown(t.Context(), allocID); err != nil {
+		t.Fatal(err)
+	}
+	rules := run(t, "iptables", "-t", "nat", "-S")
+	if strings.Contains(rules, allocID) || !strings.Contains(rules, "other") {
+		t.Errorf("rules:\n%s", rules)
+	}
+	if err := m.Sweep(t.Context(), func(string) bool { return false }); err != nil {
+		t.Error(err)
+	}
+	left := traces(t, dir)
+	for deadline := time.Now().Add(20 * time.Second); len(left) > 0 && time.Now().Before(deadline); left = traces(t, dir) {
+		<-time.After(20 * time.Millisecond) // the kernel ends a namespace in its own time
+	}
+	if len(left) > 0 {
+		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+	}
+}
+
 // TestNone: a namespace with a loopback and nothing else.
 func TestNone(t *testing.T) {
 	if !inNamespace(t) {
