@@ -347,6 +347,34 @@ func TestPlanLinksAndPreemption(t *testing.T) {
 	}
 }
 
+// TestPlanPartlyRefusedKeepsWhatWaits: what was applied of a plan counts on the
+// evaluations that are to follow: of a job that lost an allocation, and of an
+// allocation that is to be looked at later.
+func TestPlanPartlyRefusedKeepsWhatWaits(t *testing.T) {
+	w, ids := placed(t)
+	w.register(testJob("big", 2), nil)
+	full := at(1, 1)
+	p := w.plan("big", "e2", at(0, 0), full)
+	p.Groups[0].Resources = ask(4000, 100)
+	p.Preemptions = []structs.AllocPreemption{{AllocID: ids[1], Group: "web", NameIndex: 0}, {AllocID: ids[0], Group: "web", NameIndex: 0}}
+	must(w, (*Txn).UpdateNodeEligibility, &NodeEligibility{NodeID: nodeID(1), Eligibility: structs.NodeIneligible})
+	loses, waits := testEval("loses", testJob("web", 1)), testEval("waits", testJob("big", 1))
+	blocked := testEval("blocked", testJob("big", 1))
+	blocked.Status = structs.EvalStatusBlocked
+	p.Eval, p.NewEvals = testEval("e2", testJob("big", 1)), []*structs.Evaluation{loses, waits, blocked}
+	p.Eval.Status = structs.EvalStatusComplete
+	if r := w.apply(p); len(r.Refused) != 1 || w.placed(r)[0] == "" {
+		t.Fatalf("%+v", r)
+	}
+	snap := w.s.Snapshot()
+	if snap.Alloc(ids[1]).DesiredStatus != structs.AllocDesiredStatusEvict {
+		t.Error("nothing was evicted")
+	}
+	if snap.Eval("loses") == nil || snap.Eval("waits") == nil || snap.Eval("blocked") != nil || snap.Eval("e2") != nil {
+		t.Errorf("loses %v, waits %v, blocked %v, the plan's own %v", snap.Eval("loses"), snap.Eval("waits"), snap.Eval("blocked"), snap.Eval("e2"))
+	}
+}
+
 func TestInPlaceUpdate(t *testing.T) {
 	w, ids := placed(t)
 	job := testJob("web", 3)

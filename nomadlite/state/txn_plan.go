@@ -10,7 +10,9 @@ import (
 
 // ApplyPlan verifies a plan against the newest state and applies what holds. A
 // refusal is a result, not an error. With any refusal the evaluation's outcome
-// is left out, and an AllAtOnce plan is left out as a whole.
+// is left out, and so are the evaluations that would be blocked; those that wait
+// for a time or a turn are kept, since what was applied counts on them. An
+// AllAtOnce plan is left out as a whole.
 func (t *Txn) ApplyPlan(p *structs.Plan) (*structs.PlanResult, error) {
 	result := &structs.PlanResult{Applied: t.index, Placed: make([][]uint64, len(p.Groups))}
 	for i, g := range p.Groups {
@@ -32,12 +34,14 @@ func (t *Txn) ApplyPlan(p *structs.Plan) (*structs.PlanResult, error) {
 	a.inPlace()
 	a.place(c.accepted)
 	a.preempt(c)
-	if len(c.refused) == 0 {
-		if p.Eval != nil {
-			e := *p.Eval
-			t.putEval(&e)
+	if len(c.refused) == 0 && p.Eval != nil {
+		e := *p.Eval
+		t.putEval(&e)
+	}
+	for _, e := range p.NewEvals {
+		if len(c.refused) == 0 || e != nil && e.Status == structs.EvalStatusPending {
+			t.putEvals([]*structs.Evaluation{e})
 		}
-		t.putEvals(p.NewEvals)
 	}
 	return result, nil
 }
