@@ -78,4 +78,5 @@ func (s *snapshot) NodeNum(string) (uint32, bool)                    { return 0,
 func (s *snapshot) NodeAllocs(uint32) []*structs.Allocation          { return nil }
 func (s *snapshot) LatestDeployment(_, _ string) *structs.Deployment { return nil }
 func (s *snapshot) NodePool(string) *structs.NodePool                { return nil }
+func (s *snapshot) Eval(string) *structs.Evaluation                  { return nil }
 func (s *snapshot) SchedulerConfig() *structs.SchedulerConfiguration { return nil }

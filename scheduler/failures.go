@@ -39,7 +39,7 @@ func (r *groupReconciler) rescheduleFailed(list []*structs.Allocation) (kept, no
 			kept = append(kept, a)
 		default:
 			r.waiting = append(r.waiting, a)
-			if a.FollowupEvalID == "" {
+			if !r.followed(a) {
 				later = append(later, delayed{a, at})
 			}
 		}
@@ -55,6 +55,17 @@ func (r *groupReconciler) rescheduleFailed(list []*structs.Allocation) (kept, no
 		r.out.counts.RescheduleLater++
 	}
 	return kept, now
+}
+
+// followed reports whether an evaluation will look at a failed allocation again.
+// One that has been processed will not: it found no room, or waited for
+// something else.
+func (r *groupReconciler) followed(a *structs.Allocation) bool {
+	if a.FollowupEvalID == "" {
+		return false
+	}
+	e := r.snap.Eval(a.FollowupEvalID)
+	return e != nil && !e.Terminal()
 }
 
 // destroys reports whether the job's version replaces the allocation anyway.

@@ -22,6 +22,8 @@ type Snapshot interface {
 	// with; it is asked only when lower priorities may be evicted.
 	NodeAllocs(num uint32) []*structs.Allocation
 	LatestDeployment(namespace, id string) *structs.Deployment
+	// Eval is an evaluation, nil when there is none.
+	Eval(id string) *structs.Evaluation
 	NodePool(name string) *structs.NodePool
 	SchedulerConfig() *structs.SchedulerConfiguration
 }

@@ -19,6 +19,7 @@ type world struct {
 	nodes       []*structs.Node
 	allocs      []*structs.Allocation
 	deployments []*structs.Deployment
+	evals       map[string]*structs.Evaluation
 	pools       map[string]*structs.NodePool
 	config      structs.SchedulerConfiguration
 	now         time.Time
@@ -27,13 +28,15 @@ type world struct {
 }
 
 func newWorld() *world {
-	return &world{index: 1, jobs: map[string]*structs.Job{}, pools: map[string]*structs.NodePool{}, now: epoch, cluster: NewCluster()}
+	return &world{index: 1, jobs: map[string]*structs.Job{}, pools: map[string]*structs.NodePool{}, evals: map[string]*structs.Evaluation{}, now: epoch, cluster: NewCluster()}
 }
 
 func (w *world) Index() uint64 { return w.index }
 func (w *world) Job(_, id string) *structs.Job {
 	return w.jobs[id]
 }
+
+func (w *world) Eval(id string) *structs.Evaluation { return w.evals[id] }
 
 func (w *world) JobAllocs(_, id string) []*structs.Allocation {
 	var list []*structs.Allocation
@@ -212,6 +215,12 @@ func (w *world) apply(p *structs.Plan) {
 		for i := range g.Placements {
 			w.place(p, g, &g.Placements[i])
 		}
+	}
+	for _, e := range p.NewEvals {
+		w.evals[e.ID] = e
+	}
+	if e := w.evals[p.EvalID]; e != nil && p.Eval != nil {
+		w.evals[p.EvalID] = p.Eval
 	}
 	for _, v := range p.Preemptions {
 		for _, a := range w.allocs {

@@ -110,6 +110,7 @@ func (s *state) LatestDeployment(_, _ string) *structs.Deployment { return nil }
 func (s *state) NodePool(string) *structs.NodePool {
 	return &structs.NodePool{SchedulerConfiguration: &structs.NodePoolSchedulerConfiguration{SchedulerAlgorithm: s.pool}}
 }
+func (s *state) Eval(string) *structs.Evaluation { return nil }
 func (s *state) SchedulerConfig() *structs.SchedulerConfiguration {
 	return &structs.SchedulerConfiguration{SchedulerAlgorithm: s.config}
 }
