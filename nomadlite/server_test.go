@@ -278,9 +278,9 @@ func TestRestartKeepsTheState(t *testing.T) {
 	}
 }
 
-// TestWholeListWaitsForTheLog: a node ends what is not in a whole list, so a
+// TestWholeListWaitsForTheLog_B08: a node ends what is not in a whole list, so a
 // server that has not replayed its log yet must not answer with one.
-func TestWholeListWaitsForTheLog(t *testing.T) {
+func TestWholeListWaitsForTheLog_B08(t *testing.T) {
 	dir := t.TempDir()
 	s, stop := startServer(t, dir)
 	s.join()

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/structs"
@@ -17,9 +18,19 @@ type checker struct {
 	watch    *state.Watcher    // of the leader's allocations
 	store    *state.Store
 	allocs   uint64
+
+	lives    map[string]life   // by allocation
+	ended    map[string]string // deployments that have ended
+	promoted map[string]bool   // groups of deployments
+	// completed are the names of a batch job's version that have completed.
+	completed map[string]bool
+	living    map[string]int // children of periodic jobs
 }
 
-func newChecker() checker { return checker{seen: map[string]indexes{}, terminal: map[string]string{}} }
+func newChecker() checker {
+	return checker{seen: map[string]indexes{}, terminal: map[string]string{}, lives: map[string]life{}, ended: map[string]string{},
+		promoted: map[string]bool{}, completed: map[string]bool{}}
+}
 
 // entry checks the leader's state after an entry.
 func (k *checker) entry(c *cluster, snap *state.Snapshot) {
@@ -27,12 +38,15 @@ func (k *checker) entry(c *cluster, snap *state.Snapshot) {
 	names, ports := map[string]string{}, map[string]string{}
 	used := map[string][2]int64{}
 	live := map[groupKey]structs.TaskGroupSummary{}
-	for a := range snap.Allocs() {
+	for a := range c.seenAllocs(snap) {
+		k.placed(c, snap, a)
+		k.lived(c, a)
 		k.moved(c, "allocation "+a.ID, a.CreateIndex, a.ModifyIndex)
 		if a.Job == nil || a.Job.LookupGroup(a.TaskGroup) == nil {
 			c.fail("I-20: allocation %s has no version of its job", a.ID)
 			return
 		}
+		k.once(c, a)
 		countLive(live, snap, a)
 		if !a.ClientTerminal() {
 			for _, p := range a.AllocatedResources.Shared.Ports {
@@ -47,8 +61,11 @@ func (k *checker) entry(c *cluster, snap *state.Snapshot) {
 			continue
 		}
 		key := a.Namespace + "/" + a.Name
-		if other := names[key]; other != "" {
-			c.fail("I-02: %s is live twice, as %s and as %s", a.Name, other, a.ID)
+		if a.Job.Type == structs.JobTypeSystem {
+			key += " " + a.NodeID // one on each node
+		}
+		if other := names[key]; other != "" && !mayBeTwice(snap, a, snap.Alloc(other)) {
+			c.fail("I-02: %s is live twice, as %s and as %s", a.Name, describe(snap.Alloc(other)), describe(a))
 		}
 		names[key] = a.ID
 		u := used[a.NodeID]
@@ -66,6 +83,33 @@ func (k *checker) entry(c *cluster, snap *state.Snapshot) {
 	}
 	k.summaries(c, snap, live)
 	k.evals(c, snap)
+	k.deployments(c, snap)
+	k.launches(c, snap)
+}
+
+// describe tells an allocation in a failure.
+func describe(a *structs.Allocation) string {
+	health := "undecided"
+	if a.DeploymentStatus != nil && a.DeploymentStatus.Healthy != nil {
+		health = fmt.Sprint("healthy ", *a.DeploymentStatus.Healthy)
+	}
+	return fmt.Sprintf("%s (version %d, %s/%s, deployment %q, canary %v, %s, made at %d, changed at %d)", a.ID[:8], a.Job.Version, a.DesiredStatus, a.ClientStatus,
+		a.DeploymentID, a.DeploymentStatus != nil && a.DeploymentStatus.Canary, health, a.CreateIndex, a.ModifyIndex)
+}
+
+// mayBeTwice reports whether two live allocations may have one name: a canary,
+// promoted or not, beside what it replaces, and one that is unknown beside its
+// replacement.
+func mayBeTwice(snap *state.Snapshot, a, b *structs.Allocation) bool {
+	canary := func(a *structs.Allocation) bool {
+		d := snap.Deployment(a.DeploymentID)
+		return d != nil && d.TaskGroups[a.TaskGroup] != nil && slices.Contains(d.TaskGroups[a.TaskGroup].PlacedCanaries, a.ID)
+	}
+	unknown := func(a *structs.Allocation) bool {
+		g := a.Job.LookupGroup(a.TaskGroup)
+		return g.Disconnect != nil && structs.Val(g.Disconnect.LostAfter) > 0
+	}
+	return canary(a) || canary(b) || unknown(a) || unknown(b)
 }
 
 // groupKey is a group of a job.
@@ -124,11 +168,6 @@ func (k *checker) evals(c *cluster, snap *state.Snapshot) {
 			c.fail("I-06: evaluation %s is %q", e.ID, e.Status)
 		}
 	}
-	for d := range snap.Deployments() {
-		if snap.Job(d.Namespace, d.JobID) == nil && d.Active() {
-			c.fail("I-20: the active deployment %s has no job", d.ID)
-		}
-	}
 }
 
 // moved checks that the indexes of an object only grow (I-14). One that was
@@ -173,6 +212,9 @@ func (c *cluster) rest() string {
 		}
 		open[e.JobID] = e.ID
 	}
+	if reason := c.loopsRest(snap, open); reason != "" {
+		return reason
+	}
 	for job := range snap.Jobs("", "") {
 		if reason := c.jobRest(snap, job, open[job.ID]); reason != "" {
 			return reason
@@ -202,6 +244,9 @@ func (c *cluster) jobRest(snap *state.Snapshot, job *structs.Job, waits string) 
 		case !a.Terminal():
 			running++
 		}
+	}
+	if d := snap.LatestDeployment(job.Namespace, job.ID); d != nil && d.Status == structs.DeploymentStatusFailed && d.JobVersion == job.Version && running < want {
+		return "" // nothing more of a version is placed that failed
 	}
 	if job.Type == structs.JobTypeService && running != want && (waits == "" || running > want) {
 		return fmt.Sprintf("I-01: %d of %d allocations of job %q run, and nothing waits", running, want, job.ID)

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -10,13 +11,21 @@ import (
 	"github.com/nomadlite/nomadlite/structs"
 )
 
-const ttl = time.Second // of a node's heartbeats
+// ttl is of a node's heartbeats, grace what the leader adds to it.
+const (
+	ttl   = 800 * time.Millisecond
+	grace = 200 * time.Millisecond
+)
 
 // task is an allocation as its node has it.
 type task struct {
 	status   string
 	revision uint64
 	told     bool // the servers have acknowledged the revision
+
+	deployment string // that it is judged for
+	healthy    *bool  // nil while undecided
+	stuck      bool   // it never becomes healthy
 }
 
 // node is a simulated client with what the leader knows of its liveness.
@@ -26,7 +35,7 @@ type node struct {
 	down  bool // crashed
 	known uint64
 	tasks map[string]*task
-	heard time.Time // by the leader
+	beat  time.Time // when a heartbeat arrived last
 	turn  int
 }
 
@@ -43,8 +52,7 @@ func (n *node) register() {
 			Disk: structs.NodeDiskResources{DiskMB: 10_000}, MinDynamicPort: 20000, MaxDynamicPort: 20100},
 	}
 	r.ComputeClass()
-	n.c.propose(fsm.NodeRegister, &state.NodeRegister{Node: r, Now: n.c.now.UnixNano()}, nil)
-	n.heard = n.c.now
+	n.c.propose(fsm.NodeRegister, &state.NodeRegister{Node: r, Now: n.c.now.UnixNano(), Evals: n.c.evalsOf(n.id, structs.EvalTriggerNodeUpdate)}, nil)
 }
 
 // tick is what a node does from time to time: hear and report.
@@ -76,7 +84,18 @@ func (n *node) progress(t *task) {
 	case t.status == structs.AllocClientStatusPending:
 		n.set(t, structs.AllocClientStatusRunning)
 	case t.status == structs.AllocClientStatusRunning && n.c.faults && n.c.chance(0.02):
+		n.judge(t, false)
 		n.set(t, structs.AllocClientStatusFailed)
+	case t.status == structs.AllocClientStatusRunning && n.c.chance(0.5):
+		n.judge(t, !t.stuck)
+	}
+}
+
+// judge decides the health of a task in its deployment, once.
+func (n *node) judge(t *task, healthy bool) {
+	if t.deployment != "" && t.healthy == nil {
+		t.healthy = &healthy
+		n.set(t, t.status)
 	}
 }
 
@@ -89,7 +108,8 @@ func (n *node) set(t *task, status string) {
 
 // heartbeat arrives at the leader.
 func (n *node) heartbeat() {
-	n.heard = n.c.now
+	n.beat = n.c.now
+	n.c.loops.heartbeat.Beat(n.id)
 	have := n.c.snapshot().Node(n.id)
 	switch {
 	case have == nil:
@@ -110,10 +130,12 @@ func (n *node) fetch() {
 		stop bool
 		over bool
 		kind string
+
+		deployment string
 	}
 	var list []wanted
 	for a := range snap.AllocsByNode(n.id) {
-		list = append(list, wanted{a.ID, a.ServerTerminal(), a.ClientTerminal(), a.Job.Type})
+		list = append(list, wanted{a.ID, a.ServerTerminal(), a.ClientTerminal(), a.Job.Type, a.DeploymentID})
 	}
 	index := snap.Index()
 	n.c.send(func() {
@@ -127,11 +149,13 @@ func (n *node) fetch() {
 			t := n.tasks[w.id]
 			switch {
 			case t == nil && !w.over && !w.stop:
-				n.tasks[w.id] = &task{status: structs.AllocClientStatusPending, told: true}
+				n.tasks[w.id] = &task{status: structs.AllocClientStatusPending, told: true, deployment: w.deployment, stuck: n.c.faults && n.c.chance(0.1)}
 			case t == nil && !w.over: // stopped before it began
 				n.tasks[w.id] = &task{status: structs.AllocClientStatusComplete, revision: 1}
 			case t != nil && (w.stop || w.kind == structs.JobTypeBatch && n.c.chance(0.3)) && !structs.ClientStatusTerminal(t.status):
 				n.set(t, structs.AllocClientStatusComplete)
+			case t != nil && t.deployment != w.deployment:
+				t.deployment, t.healthy = w.deployment, nil
 			}
 		}
 		for _, id := range n.ids() {
@@ -148,7 +172,8 @@ func (n *node) report() {
 	sent := map[string]uint64{}
 	for _, id := range n.ids() {
 		if t := n.tasks[id]; !t.told {
-			updates = append(updates, &structs.AllocUpdate{AllocID: id, Revision: t.revision, ClientStatus: t.status})
+			updates = append(updates, &structs.AllocUpdate{AllocID: id, Revision: t.revision, ClientStatus: t.status,
+				DeploymentHealthy: t.healthy, DeploymentID: t.deployment, DeploymentTime: n.c.now.UnixNano()})
 			sent[id] = t.revision
 		}
 	}
@@ -186,16 +211,29 @@ func (n *node) crash(reboot bool, away time.Duration) {
 	})
 }
 
-// watch takes nodes for lost that the leader has not heard for a while.
-func (c *cluster) watchNodes() {
+// missed takes a node for lost: disconnected while an allocation waits for it,
+// then down.
+func (c *cluster) missed(_ context.Context, id string) (waits bool, err error) {
+	snap := c.snapshot()
+	have := snap.Node(id)
 	for _, n := range c.nodes {
-		have := c.snapshot().Node(n.id)
-		if have == nil || have.Status == structs.NodeStatusDown || c.now.Sub(n.heard) < ttl {
-			continue
+		if n.id == id && c.now.Sub(n.beat) < ttl {
+			c.fail("I-17: node %s is given up, and was heard %v ago", id, c.now.Sub(n.beat))
 		}
-		c.propose(fsm.NodeStatus, &state.NodeStatus{NodeID: n.id, Status: structs.NodeStatusDown, Now: c.now.UnixNano(), Evals: c.evalsOf(n.id, structs.EvalTriggerNodeUpdate)}, nil)
-		n.heard = c.now
 	}
+	if have == nil || have.Status == structs.NodeStatusDown {
+		return false, nil
+	}
+	status := structs.NodeStatusDown
+	for a := range snap.AllocsByNode(id) {
+		if g := a.Job.LookupGroup(a.TaskGroup); !a.Terminal() && g.Disconnect != nil && structs.Val(g.Disconnect.LostAfter) > 0 {
+			status = structs.NodeStatusDisconnected
+		}
+	}
+	if have.Status != status {
+		err = c.must(fsm.NodeStatus, &state.NodeStatus{NodeID: id, Status: status, Now: c.now.UnixNano(), Evals: c.evalsOf(id, structs.EvalTriggerNodeUpdate)})
+	}
+	return status == structs.NodeStatusDisconnected, err
 }
 
 func (c *cluster) newEval(job *structs.Job, trigger string) *structs.Evaluation {
@@ -208,8 +246,16 @@ func (c *cluster) evalsOf(id, trigger string) []*structs.Evaluation {
 	snap := c.snapshot()
 	var evals []*structs.Evaluation
 	seen := map[string]bool{}
+	for job := range snap.Jobs("", "") {
+		if job.Type == structs.JobTypeSystem && !job.Stop && !c.bugs.deafSystem {
+			seen[job.ID] = true
+			eval := c.newEval(job, trigger)
+			eval.NodeID = id
+			evals = append(evals, eval)
+		}
+	}
 	for a := range snap.AllocsByNode(id) {
-		if job := snap.Job(a.Namespace, a.JobID); job != nil && !seen[job.ID] && !a.ClientTerminal() {
+		if job := snap.Job(a.Namespace, a.JobID); job != nil && !seen[job.ID] && !a.Terminal() {
 			seen[job.ID] = true
 			evals = append(evals, c.newEval(job, trigger))
 		}
@@ -223,12 +269,19 @@ func (c *cluster) evalsFor(snap *state.Snapshot, updates []*structs.AllocUpdate)
 	seen := map[string]bool{}
 	for _, u := range updates {
 		a := snap.Alloc(u.AllocID)
-		if a == nil || a.Terminal() || u.ClientStatus != structs.AllocClientStatusFailed {
+		if a == nil || a.Terminal() {
 			continue
 		}
-		if job := snap.Job(a.Namespace, a.JobID); job != nil && !job.Stop && !seen[job.ID] {
+		trigger := ""
+		switch {
+		case u.ClientStatus == structs.AllocClientStatusFailed && a.FollowupEvalID == "":
+			trigger = structs.EvalTriggerRetryFailedAlloc
+		case a.ClientStatus == structs.AllocClientStatusUnknown:
+			trigger = structs.EvalTriggerReconnect
+		}
+		if job := snap.Job(a.Namespace, a.JobID); trigger != "" && job != nil && !job.Stop && !seen[job.ID] {
 			seen[job.ID] = true
-			evals = append(evals, c.newEval(job, structs.EvalTriggerRetryFailedAlloc))
+			evals = append(evals, c.newEval(job, trigger))
 		}
 	}
 	return evals

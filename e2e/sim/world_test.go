@@ -29,6 +29,14 @@ type bugs struct {
 	deafWaker    bool // nobody looks at nodes for evaluations that wait
 	forgetAck    bool // nodes forget which reports they have numbered
 	staleRestore bool // a restored follower replays the log from one entry too late
+
+	noDeployments bool   // nobody moves deployments on
+	noDrains      bool   // nobody moves drains on
+	deafSystem    bool   // system jobs do not hear of nodes that come back
+	doubleLaunch  bool   // a tick is launched twice
+	hasty         bool   // nodes are given up much too soon
+	twice         bool   // now and then an evaluation is delivered to two workers
+	fault         string // of the state, as in faults
 }
 
 // event is something that happens at a time; equal times keep their order.
@@ -94,6 +102,7 @@ type cluster struct {
 	busy    int
 	waking  bool
 	working map[state.JobKey]string // evaluations that are delivered, by job
+	loops   *loops
 
 	nodes []*node
 	ids   int
@@ -306,11 +315,9 @@ func (c *cluster) lead(i int) {
 	for range slots {
 		c.workers = append(c.workers, worker.New(worker.Deps{Store: store, Now: func() time.Time { return c.now }, NewID: c.newID}))
 	}
+	c.loops = newLoops(c, store)
 	for _, p := range lost {
 		p.done(nil, errLost)
-	}
-	for _, n := range c.nodes {
-		n.heard = c.now
 	}
 }
 
@@ -328,21 +335,29 @@ func (c *cluster) giveUp(_ context.Context, eval *structs.Evaluation) error {
 // schedule delivers what is ready to workers that are free.
 func (c *cluster) schedule() {
 	_ = c.broker.Sync(context.Background(), c.now)
-	types := []string{structs.JobTypeService, structs.JobTypeBatch}
+	types := []string{structs.JobTypeService, structs.JobTypeBatch, structs.JobTypeSystem}
 	for c.busy < slots {
 		eval, token := c.broker.Take(types, c.now)
 		if eval == nil {
 			return
 		}
-		key := state.JobKey{Namespace: eval.Namespace, ID: eval.JobID}
-		if other := c.working[key]; other != "" {
-			c.fail("I-06: evaluations %s and %s of job %q are worked on at once", other, eval.ID, key.ID)
+		c.deliver(eval, token)
+		if c.bugs.twice && c.chance(0.1) {
+			c.deliver(eval, token)
 		}
-		c.working[key] = eval.ID
-		p := c.workers[c.busy%slots].Begin(eval)
-		c.busy++
-		c.pass(p, eval, token, c.term)
 	}
+}
+
+// deliver lets a worker begin with an evaluation.
+func (c *cluster) deliver(eval *structs.Evaluation, token string) {
+	key := state.JobKey{Namespace: eval.Namespace, ID: eval.JobID}
+	if other := c.working[key]; other != "" {
+		c.fail("I-06: evaluations %s and %s of job %q are worked on at once", other, eval.ID, key.ID)
+	}
+	c.working[key] = eval.ID
+	p := c.workers[c.busy%slots].Begin(eval)
+	c.busy++
+	c.pass(p, eval, token, c.term)
 }
 
 // pass takes the next step of a pass. Passes of earlier terms are over.

@@ -219,9 +219,9 @@ type lease struct {
 	token string
 }
 
-// TestQueueKeepsItsRules: whatever happens, an evaluation is in one place, of
+// TestQueueKeepsItsRules_B21: whatever happens, an evaluation is in one place, of
 // a job at most one is ready or delivered, and none is lost.
-func TestQueueKeepsItsRules(t *testing.T) {
+func TestQueueKeepsItsRules_B21(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q, now, known, held := newQueue(), time.Unix(1000, 0), map[string]bool{}, []lease{}
 		for n := range rapid.IntRange(1, 60).Draw(t, "steps") {

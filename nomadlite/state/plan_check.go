@@ -57,6 +57,9 @@ func (c *planCheck) whole() string {
 		if c.leaving[r.Number] {
 			return fmt.Sprintf("the plan stops allocation %s twice", s.AllocID)
 		}
+		if s.ClientStatus != "" && r.ClientTerminal() { // it ended by itself, and may be done
+			return fmt.Sprintf("allocation %s, which the plan takes for %s, has ended since", s.AllocID, s.ClientStatus)
+		}
 		if !c.ofJob(&r) {
 			return fmt.Sprintf("allocation %s, which the plan stops, is of another job", s.AllocID)
 		}

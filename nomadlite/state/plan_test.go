@@ -176,6 +176,13 @@ func TestPlanRefusals(t *testing.T) {
 			p.NewEvals = []*structs.Evaluation{testEval("f", testJob("web", 1))}
 			return p
 		}, ""},
+		{"lost allocation that completed since (B-06)", func(w *world, ids []string) *structs.Plan {
+			p := w.plan("web", "e", at(1, 0))
+			p.Groups[0].Placements[0].PreviousAlloc = ids[0]
+			p.Stops = []structs.AllocStop{{AllocID: ids[0], DesiredStatus: structs.AllocDesiredStatusStop, ClientStatus: structs.AllocClientStatusLost}}
+			w.report(0, &structs.AllocUpdate{AllocID: ids[0], Revision: 1, ClientStatus: structs.AllocClientStatusComplete})
+			return p
+		}, "which the plan takes for lost, has ended since"},
 		{"no such volume", func(w *world, ids []string) *structs.Plan {
 			w.register(mounting("data", true), nil)
 			return w.plan("mounts", "e", at(1, 0))

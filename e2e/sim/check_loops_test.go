@@ -1,0 +1,174 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/nomadlite/nomadlite/nomadlite/state"
+	"github.com/nomadlite/nomadlite/structs"
+)
+
+// life is what an allocation was told and told last.
+type life struct{ desired, client string }
+
+// lived checks that what has ended stays so (I-09).
+func (k *checker) lived(c *cluster, a *structs.Allocation) {
+	was, known := k.lives[a.ID]
+	k.lives[a.ID] = life{a.DesiredStatus, a.ClientStatus}
+	switch {
+	case !known:
+	case structs.ClientStatusTerminal(was.client) && a.ClientStatus != was.client:
+		c.fail("I-09: allocation %s was %s and is %s", a.ID, was.client, a.ClientStatus)
+	case was.desired != structs.AllocDesiredStatusRun && a.DesiredStatus == structs.AllocDesiredStatusRun:
+		c.fail("I-09: allocation %s shall run again after %s", a.ID, was.desired)
+	}
+}
+
+// placed checks where a new allocation is, and what an evicted one made room for
+// (I-18, I-19).
+func (k *checker) placed(c *cluster, snap *state.Snapshot, a *structs.Allocation) {
+	now := uint64(len(c.log))
+	if a.CreateIndex == now {
+		if n := snap.Node(a.NodeID); n == nil || n.Drain || n.SchedulingEligibility != structs.NodeEligible {
+			c.fail("I-18: allocation %s was placed on node %s, which takes none", a.ID, a.NodeID)
+		}
+	}
+	if a.DesiredStatus != structs.AllocDesiredStatusEvict || a.ModifyIndex != now || k.lives[a.ID].desired == structs.AllocDesiredStatusEvict {
+		return
+	}
+	by := snap.Alloc(a.PreemptedByAllocation)
+	switch {
+	case by == nil || by.CreateIndex != now || by.NodeID != a.NodeID:
+		c.fail("I-19: allocation %s was evicted for %q, which was not placed there with it", a.ID, a.PreemptedByAllocation)
+	case by.Job.Priority-a.Job.Priority < 10:
+		c.fail("I-19: allocation %s of priority %d was evicted for one of priority %d", a.ID, a.Job.Priority, by.Job.Priority)
+	}
+}
+
+// once checks that what has completed of a batch job is not placed again (B-06),
+// unless the job is another one since.
+func (k *checker) once(c *cluster, a *structs.Allocation) {
+	if a.Job.Type != structs.JobTypeBatch {
+		return
+	}
+	key := fmt.Sprint(a.JobID, a.Job.CreateIndex, " ", a.Job.Version, " ", a.Name)
+	if a.CreateIndex == uint64(len(c.log)) && k.completed[key] {
+		c.fail("B-06: %s of version %d has completed, and is placed again as %s", a.Name, a.Job.Version, a.ID)
+	}
+	if a.ClientStatus == structs.AllocClientStatusComplete && a.DesiredStatus == structs.AllocDesiredStatusRun {
+		k.completed[key] = true
+	}
+}
+
+// deployments checks that a job has one active deployment and that nobody is
+// promoted before all canaries are healthy (I-07).
+func (k *checker) deployments(c *cluster, snap *state.Snapshot) {
+	active := map[state.JobKey]string{}
+	for d := range snap.Deployments() {
+		k.moved(c, "deployment "+d.ID, d.CreateIndex, d.ModifyIndex)
+		key := state.JobKey{Namespace: d.Namespace, ID: d.JobID}
+		if d.Active() && snap.Job(d.Namespace, d.JobID) == nil && !waits(snap, key) {
+			c.fail("I-20: the active deployment %s has no job, and nobody is asked to end it", d.ID)
+		}
+		if d.Active() {
+			if other := active[key]; other != "" {
+				c.fail("I-07: job %q has two active deployments, %s and %s", d.JobID, other, d.ID)
+			}
+			active[key] = d.ID
+		}
+		if was, known := k.ended[d.ID]; known && was != d.Status {
+			c.fail("I-07: deployment %s was %s and is %s", d.ID, was, d.Status)
+		}
+		if !d.Active() {
+			k.ended[d.ID] = d.Status
+		}
+		for name, g := range d.TaskGroups {
+			if g.Promoted && g.DesiredCanaries > 0 && !k.promoted[d.ID+name] {
+				k.promoted[d.ID+name] = true
+				if healthy := healthyCanaries(snap, g); healthy < g.DesiredCanaries {
+					c.fail("I-07: deployment %s is promoted with %d of %d healthy canaries", d.ID, healthy, g.DesiredCanaries)
+				}
+			}
+		}
+	}
+}
+
+// waits reports whether a job has an evaluation that has not ended.
+func waits(snap *state.Snapshot, job state.JobKey) bool {
+	for e := range snap.EvalsByJob(job.Namespace, job.ID) {
+		if !e.Terminal() {
+			return true
+		}
+	}
+	return false
+}
+
+// launches checks the children of periodic jobs (I-12).
+func (k *checker) launches(c *cluster, snap *state.Snapshot) {
+	living := map[string]int{}
+	for child := range snap.Jobs("", "") {
+		if child.ParentID == "" {
+			continue
+		}
+		parent := snap.Job(child.Namespace, child.ParentID)
+		if child.CreateIndex == uint64(len(c.log)) {
+			second := strings.TrimPrefix(child.ID, child.ParentID+"/periodic-")
+			switch {
+			case parent == nil || parent.Stop:
+				c.fail("I-12: %q was launched, and its parent is stopped", child.ID)
+			case strings.Trim(second, "0123456789") != "":
+				c.fail("I-12: %q is of no tick", child.ID)
+			}
+		}
+		if child.Status != structs.JobStatusDead {
+			living[child.ParentID]++
+		}
+	}
+	for id, n := range living {
+		if parent := snap.Job("default", id); parent != nil && parent.Periodic != nil && parent.Periodic.ProhibitOverlap && n > 1 && k.living[id] < n {
+			c.fail("I-12: %d children of %q live, which prohibits overlaps", n, id)
+		}
+	}
+	k.living = living
+}
+
+// livesOn tells what has not ended on a node.
+func livesOn(snap *state.Snapshot, id string) string {
+	var out []string
+	for a := range snap.AllocsByNode(id) {
+		if !a.ClientTerminal() {
+			out = append(out, a.Name+" "+describe(a))
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// loopsRest says which loop of the leader has not done its work, "" for none.
+func (c *cluster) loopsRest(snap *state.Snapshot, open map[string]string) string {
+	for d := range snap.ActiveDeployments() {
+		return "I-07: deployment " + d.ID + " of job " + d.JobID + " is " + d.Status + ": " + d.StatusDescription
+	}
+	for n := range snap.Nodes() {
+		switch {
+		case n.Drain:
+			return fmt.Sprintf("I-18: node %s is still drained, forced since %v: %s", n.ID, n.DrainStrategy.ForceDeadline.Format("15:04:05"), livesOn(snap, n.ID))
+		case !n.Ready():
+			return "node " + n.ID + " takes no work"
+		}
+		for job := range snap.Jobs("", "") {
+			if job.Type != structs.JobTypeSystem || job.Stop {
+				continue
+			}
+			live := 0
+			for a := range snap.AllocsByNode(n.ID) {
+				if a.JobID == job.ID && !a.Terminal() {
+					live++
+				}
+			}
+			if live > 1 || live == 0 && open[job.ID] == "" {
+				return "I-08: node " + n.ID + " has not one allocation of the system job " + job.ID
+			}
+		}
+	}
+	return ""
+}
