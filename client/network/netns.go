@@ -6,9 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nomadlite/nomadlite/drivers/netns"
 )
 
 // nsMagic is the type of the file system that namespaces live in.
@@ -30,7 +31,7 @@ func createNetns(path string) error {
 		return err
 	}
 	f.Close()
-	err = lostThread(func() error {
+	err = netns.LostThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return err
 		}
@@ -44,23 +45,6 @@ func createNetns(path string) error {
 		return err
 	}
 	return nil
-}
-
-// lostThread runs f on a thread that ends with it, wherever f leads the thread.
-// The main thread does not end: it would hold the namespace for as long as the
-// agent lives.
-func lostThread(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // a goroutine that ends locked ends its thread
-		if unix.Gettid() == unix.Getpid() {
-			defer runtime.UnlockOSThread()
-			done <- lostThread(f) // held here, it cannot be the one again
-			return
-		}
-		done <- f()
-	}()
-	return <-done
 }
 
 // loopbackUp works on the namespace of the calling thread.

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -50,13 +49,9 @@ var (
 // jailed starts a program in the task's jail: a new one, or the one that the
 // task's own program lives in.
 func (t *task) jailed(p *program, env []string) (pid, pidfd int, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		// Never unlocked: the thread is not what it was and ends with us.
-		runtime.LockOSThread()
+	err = netns.LostThread(func() error {
 		attr := &syscall.SysProcAttr{}
-		err = netns.Inside(t.netns(), func() error {
+		return netns.Inside(t.netns(), func() error {
 			return t.cgroup.Start(attr, func() error {
 				if err := t.enter(p.join); err != nil {
 					return err
@@ -65,8 +60,7 @@ func (t *task) jailed(p *program, env []string) (pid, pidfd int, err error) {
 				return err
 			})
 		})
-	}()
-	<-done
+	})
 	return pid, pidfd, err
 }
 

@@ -1,5 +1,5 @@
-// Package netns starts processes inside a network namespace that somebody else
-// made: that of an allocation.
+// Package netns leads threads into namespaces: into the network of an
+// allocation and back, so that processes start there, or for good.
 package netns
 
 import (
@@ -9,6 +9,24 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// LostThread runs f on a thread of its own that ends with it, wherever f leads
+// it: into namespaces that nobody may come back from. It is never the main
+// thread, which does not end: it would hold what it is in, mounts and links,
+// for as long as the process lives, and /proc/self would be there.
+func LostThread(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // a goroutine that ends locked ends its thread
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+			done <- LostThread(f) // held here, the main thread is not the next
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
 
 // Inside runs f on a thread that is in the namespace bound at path, so that
 // children which f forks are born there. An empty path is the own namespace.
