@@ -17,6 +17,7 @@ import (
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/fingerprint"
 	"github.com/nomadlite/nomadlite/client/network"
+	"github.com/nomadlite/nomadlite/client/template"
 )
 
 // Config is what a node agent is told.
@@ -42,6 +43,8 @@ type Config struct {
 	// filled in. ArtifactCache bounds what is kept of them, in bytes.
 	Artifacts     artifact.Config
 	ArtifactCache int64
+	// Templates says what templates may do; the zero value is the default.
+	Templates template.Config
 	// DNS answers for services.
 	DNS dns.Config
 	// Binary is our own: keeper and built-in drivers run from it.

@@ -16,7 +16,7 @@ import (
 // the order of the contract (reference runtime.md 7). Call it once, when the
 // node has its parts; what hooks run beside allocations ends with ctx.
 func (c *Client) allocHooks(ctx context.Context) []alloc.Hook {
-	c.templates = template.New(ctx, c.lookup)
+	c.templates = template.New(ctx, c.lookup, c.cfg.Templates)
 	c.identities = identity.New(ctx, c.signIdentities, c.log.Named("identity"))
 	c.services = service.New(ctx, c.offers, c.log.Named("services"))
 	return []alloc.Hook{

@@ -12,6 +12,7 @@ import (
 type Hook struct {
 	ctx    context.Context
 	lookup Lookup
+	cfg    Config
 	wg     sync.WaitGroup
 
 	mu    sync.Mutex // guards what follows
@@ -28,8 +29,8 @@ type kept struct {
 }
 
 // New makes the hook; what it runs ends with ctx.
-func New(ctx context.Context, lookup Lookup) *Hook {
-	return &Hook{ctx: ctx, lookup: lookup, tasks: map[string]*kept{}}
+func New(ctx context.Context, lookup Lookup, cfg Config) *Hook {
+	return &Hook{ctx: ctx, lookup: lookup, cfg: cfg.orDefault(), tasks: map[string]*kept{}}
 }
 
 // Wait returns when nothing runs any more. Call it after the context of New
@@ -64,7 +65,7 @@ func (h *Hook) task(t *alloc.Task) *kept {
 	defer h.mu.Unlock()
 	k := h.tasks[t.ID()]
 	if k == nil {
-		k = &kept{m: newManager(t.Spec.Templates, h.lookup)}
+		k = &kept{m: newManager(t.Spec.Templates, h.lookup, h.cfg)}
 		h.tasks[t.ID()] = k
 	}
 	return k

@@ -37,6 +37,7 @@ type Lookup func(ctx context.Context, req api.WorkloadLookup) (*api.WorkloadData
 // manager keeps the templates of one task.
 type manager struct {
 	lookup Lookup
+	cfg    Config
 	specs  []*structs.Template
 	wake   chan struct{}
 
@@ -51,8 +52,8 @@ type manager struct {
 	env  map[string]string
 }
 
-func newManager(specs []*structs.Template, lookup Lookup) *manager {
-	return &manager{lookup: lookup, specs: specs, wake: make(chan struct{}, 1), data: map[dep]*api.WorkloadData{},
+func newManager(specs []*structs.Template, lookup Lookup, cfg Config) *manager {
+	return &manager{lookup: lookup, cfg: cfg, specs: specs, wake: make(chan struct{}, 1), data: map[dep]*api.WorkloadData{},
 		errs: map[dep]error{}, watched: map[dep]bool{}, sums: map[int][32]byte{}}
 }
 
@@ -71,9 +72,9 @@ func (m *manager) end() {
 // watch follows data until ctx ends.
 func (m *manager) watch(ctx context.Context, t *alloc.Task, d dep) {
 	defer m.wg.Done()
-	retry, since := minRetry, uint64(0)
+	retry, since := m.cfg.Retry, uint64(0)
 	for ctx.Err() == nil {
-		v, err := m.lookup(ctx, api.WorkloadLookup{AllocID: t.Alloc.ID, Task: t.Spec.Name, Kind: d.kind, Name: d.name, Since: since, Wait: lookupWait})
+		v, err := m.lookup(ctx, api.WorkloadLookup{AllocID: t.Alloc.ID, Task: t.Spec.Name, Kind: d.kind, Name: d.name, Since: since, Wait: m.cfg.LookupWait})
 		if ctx.Err() != nil {
 			return
 		}
@@ -88,7 +89,7 @@ func (m *manager) watch(ctx context.Context, t *alloc.Task, d dep) {
 				v.Index = 0
 			}
 			changed := v.Index != since
-			since, retry = v.Index, minRetry
+			since, retry = v.Index, m.cfg.Retry
 			if changed {
 				m.poke()
 			}
@@ -98,7 +99,7 @@ func (m *manager) watch(ctx context.Context, t *alloc.Task, d dep) {
 		case <-time.After(retry):
 		case <-ctx.Done():
 		}
-		retry = min(2*retry, maxRetry)
+		retry = min(2*retry, m.cfg.MaxRetry)
 	}
 }
 
@@ -120,7 +121,7 @@ type rendered struct {
 // something missing there is no output.
 func (m *manager) renderAll(ctx context.Context, t *alloc.Task) (out []rendered, missing []string, err error) {
 	m.mu.Lock()
-	p := &pass{data: make(map[dep]*api.WorkloadData, len(m.data)), env: t.Env.Map(), used: map[dep]bool{}, missing: map[dep]bool{}}
+	p := &pass{data: make(map[dep]*api.WorkloadData, len(m.data)), env: t.Env.Map(), used: map[dep]bool{}, missing: map[dep]bool{}, denies: m.cfg.denies}
 	for d, v := range m.data {
 		p.data[d] = v
 	}
@@ -281,10 +282,11 @@ func (m *manager) missingText(missing []string) string {
 	return text
 }
 
-// waitOf is how long a change waits for others: the longest of the templates.
+// waitOf is how long a change waits for others: the longest of the templates,
+// each within the bounds of the node.
 func (m *manager) waitOf() (quiet, patience time.Duration) {
 	for _, s := range m.specs {
-		q, p := defaultQuiet, defaultPatience
+		q, p := m.cfg.Quiet, m.cfg.Patience
 		if s.Wait != nil {
 			if s.Wait.Min != nil {
 				q = *s.Wait.Min
@@ -294,6 +296,7 @@ func (m *manager) waitOf() (quiet, patience time.Duration) {
 				p = 4 * q
 			}
 		}
+		q, p = m.cfg.Bounds.within(q, p)
 		quiet, patience = max(quiet, q), max(patience, p)
 	}
 	return quiet, patience

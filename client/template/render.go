@@ -42,6 +42,7 @@ type pass struct {
 	env     map[string]string
 	file    func(name string) (string, error)
 	until   time.Time
+	denies  func(function string) bool // by the node's configuration; nil denies nothing more
 	used    map[dep]bool
 	missing map[dep]bool
 }
@@ -114,8 +115,11 @@ func (p *pass) guard(l *parse.ListNode) {
 	l.Nodes = append([]parse.Node{tickNode()}, l.Nodes...)
 }
 
+// tickName is what guard has templates call.
+const tickName = "__tick"
+
 func tickNode() parse.Node {
-	trees, err := parse.Parse("tick", "{{__tick}}", "", "", map[string]any{"__tick": tickNode})
+	trees, err := parse.Parse("tick", "{{"+tickName+"}}", "", "", map[string]any{tickName: tickNode})
 	if err != nil {
 		panic(err) // a constant text
 	}
@@ -267,7 +271,7 @@ func (p *pass) services() ([]*named, error) {
 
 // functions are all that a template may call.
 func (p *pass) functions() template.FuncMap {
-	f := template.FuncMap{"__tick": p.tick}
+	f := template.FuncMap{tickName: p.tick}
 	for name, fn := range plain {
 		f[name] = fn
 	}
@@ -315,6 +319,11 @@ func (p *pass) functions() template.FuncMap {
 	f["nomadService"] = p.service
 	f["nomadServices"] = p.services
 	f["scratch"] = newScratch()
+	for name := range f {
+		if name != tickName && p.denies != nil && p.denies(name) {
+			f[name] = refusing(name, "it is denied on this node")
+		}
+	}
 	return f
 }
 

@@ -215,7 +215,7 @@ func TestTemplateLinks_N34(t *testing.T) {
 			}
 		}
 		task := &alloc.Task{Dir: dir, Spec: &structs.Task{Name: "web"}}
-		m := newManager([]*structs.Template{{DestPath: "local/etc/app.conf", Perms: "0644"}}, nil)
+		m := newManager([]*structs.Template{{DestPath: "local/etc/app.conf", Perms: "0644"}}, nil, Config{}.orDefault())
 		write := func(text string) error {
 			_, err := m.write(task, []rendered{{0, "web/local/etc/app.conf", []byte(text)}})
 			return err

@@ -20,6 +20,7 @@ import (
 	"github.com/nomadlite/nomadlite/client/fingerprint"
 	groupnet "github.com/nomadlite/nomadlite/client/network"
 	"github.com/nomadlite/nomadlite/client/simnode"
+	"github.com/nomadlite/nomadlite/client/template"
 	"github.com/nomadlite/nomadlite/command/agent/config"
 	"github.com/nomadlite/nomadlite/drivers/java"
 	"github.com/nomadlite/nomadlite/drivers/qemu"
@@ -120,7 +121,7 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 		return client.Config{}, err
 	}
 	return client.Config{
-		Artifacts: artifacts, ArtifactCache: cache, DNS: dns.Config{Address: c.DNS.Address, Domain: c.DNS.Domain, TTL: c.DNS.TTL},
+		Artifacts: artifacts, ArtifactCache: cache, Templates: templateConfig(c.Template), DNS: dns.Config{Address: c.DNS.Address, Domain: c.DNS.Domain, TTL: c.DNS.TTL},
 		Servers: servers, Workloads: workloads, Logger: log, Node: node, StateDir: c.StateDir, AllocDir: c.AllocDir, Binary: binary, Drivers: drivers,
 		MaxKillTimeout: c.MaxKillTimeout, GCInterval: c.GCInterval, GCMaxAllocs: c.GCMaxAllocs, GCMaxAge: c.GCMaxAge, LogRetention: c.LogRetention, GCParallel: c.GCParallel, GCDiskThreshold: c.GCDiskThreshold, GCInodeThreshold: c.GCInodeThreshold,
 		VolumesDir: c.HostVolumesDir, VolumePluginDir: c.HostVolumePluginDir,
@@ -132,6 +133,14 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 		},
 		Ephemeral: cfg.DevMode, DisableExec: c.DisableRemoteExec, Ineligible: c.DefaultIneligible, IntroToken: c.IntroToken,
 	}, nil
+}
+
+// templateConfig tells the client what templates may do.
+func templateConfig(t config.Template) template.Config {
+	return template.Config{
+		Denied: t.FunctionDenylist, Quiet: t.Wait.Min, Patience: t.Wait.Max, Bounds: template.Bounds(t.WaitBounds), LookupWait: t.BlockQueryWait,
+		Retry: t.NomadRetry.Backoff, MaxRetry: t.NomadRetry.MaxBackoff,
+	}
 }
 
 // leastMeasured is how often nodes tell their measures at most: each time costs

@@ -218,6 +218,7 @@ type Client struct {
 	HostVolumePluginDir string                 `hcl:"host_volume_plugin_dir"`
 
 	Artifact Artifact `hcl:"artifact"`
+	Template Template `hcl:"template"`
 	DNS      DNS      `hcl:"dns"`
 }
 
@@ -290,6 +291,7 @@ type UI struct {
 var harmless = set(
 	"disable_update_check", "disable_anonymous_signature", "consul", "vault", "reporting",
 	"autopilot.enable_redundancy_zones", "autopilot.disable_upgrade_migration", "autopilot.enable_custom_upgrades", "server.raft_multiplier", "server.raft_protocol", "server.raft_boltdb", "server.rejoin_after_leave",
+	"client.template.max_stale", // answers are never stale
 	"client.no_host_uuid", "client.cpu_disable_dmidecode", "server.plan_apply_pipeline", "client.nomad_service_discovery",
 	"telemetry.disable_dispatched_job_summary_metrics",
 	"telemetry.disable_rpc_rate_metrics_labels", "telemetry.disable_allocation_hook_metrics",
@@ -307,7 +309,7 @@ var notBuilt = set(
 	"client.chroot_env",
 	"client.common_plugin_dir",
 
-	"client.template",
+	"client.template.consul_retry", "client.template.vault_retry", "client.template.vault_default_lease_duration", "client.template.use_client_consul_token",
 	"client.users", "client.fingerprint", "client.log_file", "client.reservable_cores",
 	"client.preferred_address_family", "client.alloc_mounts_dir", "client.gc_volumes_on_node_gc",
 	"client.bind_wildcard_default_host_network", "client.client_min_port", "client.client_max_port",

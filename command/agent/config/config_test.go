@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -133,5 +134,34 @@ func TestByteSize(t *testing.T) {
 		if n, err := ByteSize(text); err == nil {
 			t.Errorf("%q is read as %d", text, n)
 		}
+	}
+}
+
+// TestTemplateBlock: what is the node's is taken, what is Consul's and Vault's
+// is refused by name, and so is what would let a template out of its sandbox.
+func TestTemplateBlock(t *testing.T) {
+	c := Default()
+	warnings, err := c.Parse("f.hcl", []byte(`client {
+	template {
+		function_denylist = ["env", "md5*"]
+		max_stale         = "1h"
+		block_query_wait  = "1m"
+		wait { min = "1s" }
+		wait_bounds { max = "30s" }
+		nomad_retry { backoff = "1s" }
+	}
+}`))
+	want := Template{FunctionDenylist: []string{"env", "md5*"}, BlockQueryWait: time.Minute, Wait: TemplateWait{Min: time.Second}, WaitBounds: TemplateWait{Max: 30 * time.Second}, NomadRetry: TemplateRetry{Backoff: time.Second}}
+	if err != nil || len(warnings) != 1 || !reflect.DeepEqual(c.Client.Template, want) || len(c.Client.Template.problems()) > 0 {
+		t.Errorf("%+v, warnings %q, %v", c.Client.Template, warnings, err)
+	}
+	for _, key := range []string{"consul_retry { attempts = 1 }", "vault_retry { attempts = 1 }", `vault_default_lease_duration = "1m"`, "use_client_consul_token = true"} {
+		if _, err := Default().Parse("f.hcl", []byte("client {\ntemplate {\n"+key+"\n}\n}")); err == nil || !strings.Contains(err.Error(), "client.template."+strings.Fields(key)[0]) {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	bad := Template{FunctionDenylist: []string{"["}, DisableFileSandbox: true, Wait: TemplateWait{Min: 2, Max: 1}, WaitBounds: TemplateWait{Min: -1}, NomadRetry: TemplateRetry{Attempts: 3}}
+	if got := bad.problems(); len(got) != 5 {
+		t.Errorf("problems: %q", got)
 	}
 }

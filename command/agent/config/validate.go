@@ -90,6 +90,7 @@ func (c *Config) Validate() error {
 	}
 	problems = append(problems, c.clusterProblems()...)
 	problems = append(problems, c.Client.Artifact.problems()...)
+	problems = append(problems, c.Client.Template.problems()...)
 	if a := c.Client.DNS.Address; a != "" {
 		if _, err := netip.ParseAddrPort(a); err != nil {
 			bad("client.dns.address must be an address and a port, as 127.0.0.1:8600: got %q", a)
