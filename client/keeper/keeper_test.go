@@ -211,18 +211,97 @@ func TestKilledKeeperIsReplaced(t *testing.T) {
 // TestLogsOutliveTheKeeper writes numbered lines through a FIFO while the
 // keeper is killed, and finds all of them.
 func TestLogsOutliveTheKeeper(t *testing.T) {
+	l := startLog(t, 1000)
+	l.write(0, 100)
+	eventually(t, "the first lines", func() bool { return len(lines(l.dir)) == 100 })
+	l.killKeeper()
+	l.write(100, 200)
+	<-l.restarted
+	l.write(200, 300)
+	got := l.stop()
+	for i, line := range got {
+		if line != strconv.Itoa(i) {
+			t.Fatalf("line %d is %q", i, line)
+		}
+	}
+	if len(got) != 300 {
+		t.Errorf("%d lines", len(got))
+	}
+}
+
+// TestFloodOutlivesTheKeeper_B54 kills the keeper again and again while a task
+// writes all it can, over 10 MB a second: the task goes on, what is lost is at most what was
+// in a pipe, and nothing comes twice or out of order.
+func TestFloodOutlivesTheKeeper_B54(t *testing.T) {
+	const (
+		kills  = 3
+		size   = 1000    // bytes of a line
+		pipe   = 1 << 16 // bytes: what the kernel keeps, and as much is being copied
+		pieces = 2000    // lines between two kills
+	)
+	l := startLog(t, 64<<20)
+	pad := strings.Repeat("x", size-8)
+	longest, n := time.Duration(0), 0
+	piece := func() {
+		for range pieces {
+			began := time.Now()
+			if _, err := fmt.Fprintf(l.w, "%07d%s\n", n, pad); err != nil {
+				t.Fatal(err)
+			}
+			longest = max(longest, time.Since(began))
+			n++
+		}
+	}
+	for range kills {
+		piece()
+		l.killKeeper()
+		piece() // the pipe fills long before: a task that could block does
+		<-l.restarted
+	}
+	piece()
+	last := -1
+	got := l.stop()
+	for _, line := range got {
+		i, err := strconv.Atoi(line[:min(7, len(line))])
+		if err != nil || len(line) != size-1 { // the rest of a line that a kill has cut
+			continue
+		}
+		if i <= last {
+			t.Fatalf("line %d after line %d", i, last)
+		}
+		last = i
+	}
+	t.Logf("%d of %d lines after %d kills; the longest write took %v", len(got), n, kills, longest)
+	if last != n-1 || (n-len(got))*size > kills*2*pipe {
+		t.Errorf("%d of %d lines, the last is %d", len(got), n, last)
+	}
+	if longest > 5*time.Second { // the row says one; a loaded machine is slow to start a keeper
+		t.Errorf("a write took %v", longest)
+	}
+}
+
+// log is the log of a task under a keeper that is started again when it dies.
+type log struct {
+	t         *testing.T
+	h         *Host
+	dir       string
+	w         *os.File // the task's end
+	restarted chan struct{}
+}
+
+func startLog(t *testing.T, maxBytes int64) *log {
+	t.Helper()
 	h := startHost(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	restarted := make(chan struct{}, 1)
-	h.OnRestart(func() { restarted <- struct{}{} })
+	l := &log{t: t, h: h, dir: filepath.Dir(h.Dir()), restarted: make(chan struct{}, 1)}
+	h.OnRestart(func() { l.restarted <- struct{}{} })
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = h.Run(ctx)
 	}()
-	defer func() { cancel(); <-done }()
-	dir := filepath.Dir(h.Dir())
-	spec := protocol.LogSpec{ID: "a-t", Dir: dir, Task: "t", Stdout: filepath.Join(dir, "o"), Stderr: filepath.Join(dir, "e"), MaxFiles: 5, MaxBytes: 1000}
+	t.Cleanup(func() { cancel(); <-done })
+	spec := protocol.LogSpec{ID: "a-t", Dir: l.dir, Task: "t", Stdout: filepath.Join(l.dir, "o"), Stderr: filepath.Join(l.dir, "e"), MaxFiles: 5, MaxBytes: maxBytes}
 	for _, fifo := range []string{spec.Stdout, spec.Stderr} {
 		if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 			t.Fatal(err)
@@ -231,43 +310,41 @@ func TestLogsOutliveTheKeeper(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer held.Close()
+		t.Cleanup(func() { held.Close() })
 	}
 	if err := h.Client().StartLogs(ctx, spec); err != nil {
 		t.Fatal(err)
 	}
-	w, err := os.OpenFile(spec.Stdout, os.O_WRONLY, 0)
+	var err error
+	if l.w, err = os.OpenFile(spec.Stdout, os.O_WRONLY, 0); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func (l *log) write(from, to int) {
+	for i := from; i < to; i++ {
+		fmt.Fprintln(l.w, i)
+	}
+}
+
+func (l *log) killKeeper() {
+	l.t.Helper()
+	info, err := l.h.Client().Info(l.t.Context())
 	if err != nil {
-		t.Fatal(err)
+		l.t.Fatal(err)
 	}
-	write := func(from, to int) {
-		for i := from; i < to; i++ {
-			fmt.Fprintln(w, i)
-		}
+	kill(l.t, info.Process)
+}
+
+// stop ends the log and returns its lines.
+func (l *log) stop() []string {
+	l.t.Helper()
+	l.w.Close()
+	if err := l.h.Client().StopLogs(l.t.Context(), "a-t"); err != nil {
+		l.t.Fatal(err)
 	}
-	write(0, 100)
-	info, err := h.Client().Info(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the first lines", func() bool { return len(lines(dir)) == 100 })
-	kill(t, info.Process)
-	write(100, 200)
-	<-restarted
-	write(200, 300)
-	w.Close()
-	if err := h.Client().StopLogs(ctx, "a-t"); err != nil {
-		t.Fatal(err)
-	}
-	got := lines(dir)
-	for i, l := range got {
-		if l != strconv.Itoa(i) {
-			t.Fatalf("line %d is %q", i, l)
-		}
-	}
-	if len(got) != 300 {
-		t.Errorf("%d lines", len(got))
-	}
+	return lines(l.dir)
 }
 
 func lines(dir string) []string {
