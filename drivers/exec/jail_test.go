@@ -70,6 +70,21 @@ func run(t *testing.T, d *sandbox.Driver, user, script string, config map[string
 
 func begin(t *testing.T, d *sandbox.Driver, user, script string, config map[string]any) (*driver.TaskConfig, error) {
 	t.Helper()
+	cfg := describe(t, d, user, script, config)
+	if _, _, err := d.StartTask(t.Context(), cfg); err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() {
+		if err := d.DestroyTask(context.Background(), cfg.ID, true); err != nil {
+			t.Error(err)
+		}
+	})
+	return cfg, nil
+}
+
+// describe makes the directories of a task and says what to run.
+func describe(t *testing.T, d *sandbox.Driver, user, script string, config map[string]any) *driver.TaskConfig {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "exectest-")
 	if err != nil {
 		t.Fatal(err)
@@ -88,19 +103,10 @@ func begin(t *testing.T, d *sandbox.Driver, user, script string, config map[stri
 	if err := os.WriteFile(out, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg := &driver.TaskConfig{
+	return &driver.TaskConfig{
 		ID: fmt.Sprintf("test%d/t/%d", os.Getpid(), time.Now().UnixNano()), Name: "t", AllocDir: dir, User: user, MsgpackConfig: encode(t, d.TaskConfigSchema, all),
 		Env: map[string]string{"PATH": "/usr/bin:/bin"}, StdoutPath: out, StderrPath: out,
 	}
-	if _, _, err := d.StartTask(t.Context(), cfg); err != nil {
-		return nil, err
-	}
-	t.Cleanup(func() {
-		if err := d.DestroyTask(context.Background(), cfg.ID, true); err != nil {
-			t.Error(err)
-		}
-	})
-	return cfg, nil
 }
 
 // status is a field of /proc/self/status in a script's output.
