@@ -188,9 +188,9 @@ const (
 	// are packed.
 	smallJob = 4
 	// sumAntiAffinity is its weight there: the allocations of a small job
-	// rather open an empty node than share one, but do not go where they strand
-	// resources. Of four the second has two quarters of it against the price.
-	sumAntiAffinity = 18.0 / alignmentMax
+	// rather open an empty node, or take one of a rarer kind, than share one. Of
+	// four the second has two quarters of it against those prices.
+	sumAntiAffinity = 42.0 / alignmentMax
 	// memoryPerMHz brings MHz and MiB to one scale: a machine of 64 GHz has
 	// about 256 GiB.
 	memoryPerMHz = 262144.0 / 64000
