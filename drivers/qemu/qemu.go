@@ -98,7 +98,7 @@ func (*Driver) TaskConfigSchema(context.Context) (*hclspec.Spec, error) { return
 // Capabilities implements driver.Describer.
 func (*Driver) Capabilities(context.Context) (*driver.Capabilities, error) {
 	return &driver.Capabilities{
-		FSIsolation: driver.FSIsolationImage, MountConfigs: driver.MountConfigsNone,
+		FSIsolation: driver.FSIsolationNone, MountConfigs: driver.MountConfigsNone,
 		NetworkModes: []driver.NetworkMode{driver.NetworkHost, driver.NetworkGroup},
 	}, nil
 }
