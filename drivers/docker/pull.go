@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -76,7 +77,7 @@ func (p *puller) ensure(ctx context.Context, req *pullRequest) (id string, fetch
 	if !req.force && !latest {
 		found, err := p.engine.ImageInspect(ctx, name)
 		if err == nil {
-			return found.ID, false, checkPlatform(name, found.Os)
+			return found.ID, false, checkPlatform(name, found.Os, found.Architecture, req.tell)
 		}
 		if !cerrdefs.IsNotFound(err) {
 			return "", false, engineError("look for image "+name, err)
@@ -93,13 +94,18 @@ func (p *puller) ensure(ctx context.Context, req *pullRequest) (id string, fetch
 	if err != nil {
 		return "", false, engineError("look for the pulled image "+name, err)
 	}
-	return found.ID, true, checkPlatform(name, found.Os)
+	return found.ID, true, checkPlatform(name, found.Os, found.Architecture, req.tell)
 }
 
-// checkPlatform refuses what cannot run here at all.
-func checkPlatform(name, os string) error {
+// checkPlatform refuses what cannot run here at all, and tells of what runs
+// only where the host emulates another machine.
+func checkPlatform(name, os, arch string, tell func(string, map[string]string)) error {
 	if os != "" && os != "linux" {
 		return fmt.Errorf("image %s is for %s: this node runs linux", name, os)
+	}
+	if arch != "" && arch != runtime.GOARCH {
+		tell(fmt.Sprintf("Image %s is for %s and this node is %s: it ends with \"exec format error\" unless the host emulates %s", name, arch, runtime.GOARCH, arch),
+			map[string]string{"image": name, "architecture": arch})
 	}
 	return nil
 }
