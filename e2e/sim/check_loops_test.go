@@ -132,6 +132,17 @@ func (k *checker) launches(c *cluster, snap *state.Snapshot) {
 	k.living = living
 }
 
+// unplaced reports whether nothing of a deployment was placed: its time has not
+// begun.
+func unplaced(d *structs.Deployment) bool {
+	for _, g := range d.TaskGroups {
+		if g.PlacedAllocs > 0 || !g.RequireProgressBy.IsZero() {
+			return false
+		}
+	}
+	return true
+}
+
 // livesOn tells what has not ended on a node.
 func livesOn(snap *state.Snapshot, id string) string {
 	var out []string
@@ -146,6 +157,9 @@ func livesOn(snap *state.Snapshot, id string) string {
 // loopsRest says which loop of the leader has not done its work, "" for none.
 func (c *cluster) loopsRest(snap *state.Snapshot, open map[string]string) string {
 	for d := range snap.ActiveDeployments() {
+		if open[d.JobID] != "" && unplaced(d) {
+			continue
+		}
 		return "I-07: deployment " + d.ID + " of job " + d.JobID + " is " + d.Status + ": " + d.StatusDescription
 	}
 	for n := range snap.Nodes() {

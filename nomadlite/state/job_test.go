@@ -274,3 +274,29 @@ func TestSameSpec(t *testing.T) {
 		}
 	}
 }
+
+// TestChildOfAStoppedJob_I12: a launch that was decided before its job was stopped
+// or purged has no effect.
+func TestChildOfAStoppedJob_I12(t *testing.T) {
+	w := newWorld(t)
+	child := testJob("cron/periodic-1", 1)
+	child.ParentID = "cron"
+	launch := func() error {
+		_, err := do(w, (*Txn).RegisterJob, &JobRegister{Job: child, Now: w.now, EnforceIndex: true})
+		return err
+	}
+	if err := launch(); structs.KindOf(err) != structs.Conflict || w.s.Snapshot().Job("default", child.ID) != nil {
+		t.Errorf("without a parent: %v", err)
+	}
+	w.register(testJob("cron", 1), nil)
+	if _, err := do(w, (*Txn).DeregisterJob, &JobDeregister{Namespace: "default", JobID: "cron", Now: w.now}); err != nil {
+		t.Fatal(err)
+	}
+	if err := launch(); structs.KindOf(err) != structs.Conflict || w.s.Snapshot().Job("default", child.ID) != nil {
+		t.Errorf("of a stopped parent: %v", err)
+	}
+	w.register(testJob("cron", 2), nil)
+	if err := launch(); err != nil {
+		t.Errorf("of one that runs again: %v", err)
+	}
+}

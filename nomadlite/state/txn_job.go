@@ -26,6 +26,11 @@ func (t *Txn) RegisterJob(c *JobRegister) (*JobResult, error) {
 			return nil, err
 		}
 	}
+	if old == nil && c.Job.ParentID != "" {
+		if err := t.mayHaveChildren(ns, c.Job.ParentID); err != nil {
+			return nil, err
+		}
+	}
 	job, changed := t.putJob(c.Job, old, c.Now)
 	if changed && c.Submission != nil {
 		sub := submission{*c.Submission, t.index}
@@ -33,6 +38,19 @@ func (t *Txn) RegisterJob(c *JobRegister) (*JobResult, error) {
 		submissions.set(t, &sub)
 	}
 	return t.jobResult(job, changed, c.Eval), nil
+}
+
+// mayHaveChildren refuses a child of a job that was stopped or purged after its
+// launch or dispatch was decided.
+func (t *Txn) mayHaveChildren(ns, id string) error {
+	parent := jobs.get(t.root, joinKey(ns, id))
+	switch {
+	case parent == nil:
+		return structs.Errorf(structs.Conflict, "cannot start a child of job %q: it does not exist any more", id)
+	case parent.Stop:
+		return structs.Errorf(structs.Conflict, "cannot start a child of job %q: it is stopped", id)
+	}
+	return nil
 }
 
 // repeated returns the result of a command that was applied before, told by
