@@ -25,8 +25,14 @@ type planCheck struct {
 	evicted  map[uint64]bool
 
 	accepted [][]bool
-	refused  []structs.PlanRefusal
+	// takers are the placements that what they preempt makes room for, by the id
+	// of the victim. Two placements may have one name, and one be refused.
+	takers  map[string]taker
+	refused []structs.PlanRefusal
 }
+
+// taker is a placement of a plan.
+type taker struct{ group, placement int }
 
 // whole returns why the plan as a whole is refused, "" when it is not.
 func (c *planCheck) whole() string {
@@ -214,6 +220,7 @@ func (c *planCheck) inPlace() string {
 func (c *planCheck) placements() {
 	c.replaced = make(map[uint64]bool)
 	c.evicted = make(map[uint64]bool)
+	c.takers = make(map[string]taker)
 	c.accepted = make([][]bool, len(c.p.Groups))
 	if c.placesAny() {
 		c.liveNames()
@@ -233,9 +240,9 @@ func (c *planCheck) placements() {
 		}
 		for pi := range g.Placements {
 			pl := &g.Placements[pi]
-			reason := ""
+			reason, evict := "", preemptions[c.nameKey(g.Group, pl.NameIndex, pl.Node)]
 			if c.group != nil {
-				reason = c.placement(g, pl, ask, preemptions[c.nameKey(g.Group, pl.NameIndex, pl.Node)])
+				reason = c.placement(g, pl, ask, evict)
 			} else {
 				reason = fmt.Sprintf("version %d of job %q has no group %q", c.spec.Version, c.spec.ID, g.Group)
 			}
@@ -244,6 +251,9 @@ func (c *planCheck) placements() {
 				continue
 			}
 			c.accepted[gi][pi] = true
+			for _, id := range evict {
+				c.takers[id] = taker{gi, pi}
+			}
 		}
 	}
 }
@@ -350,25 +360,6 @@ func (c *planCheck) preemptions() map[nameKey][]string {
 		m[k] = append(m[k], u.AllocID)
 	}
 	return m
-}
-
-// placementOf finds the placement that a preemption makes room for.
-func (c *planCheck) placementOf(u *structs.AllocPreemption) (group, placement int, ok bool) {
-	victim, ok := c.t.allocs().ByID(u.AllocID)
-	if !ok {
-		return 0, 0, false
-	}
-	for gi, g := range c.p.Groups {
-		if g.Group != u.Group {
-			continue
-		}
-		for pi := range g.Placements {
-			if g.Placements[pi].NameIndex == u.NameIndex && g.Placements[pi].Node == victim.Node {
-				return gi, pi, true
-			}
-		}
-	}
-	return 0, 0, false
 }
 
 // nameKey is the name of an allocation within its job; system jobs have the

@@ -382,6 +382,30 @@ func TestPlanPartlyRefusedKeepsWhatWaits(t *testing.T) {
 	}
 }
 
+// TestPlanPreemptsForTheAccepted_I03: of two placements with one name, the one that
+// is accepted evicts: a node never holds more than it has.
+func TestPlanPreemptsForTheAccepted_I03(t *testing.T) {
+	w, ids := placed(t)
+	w.register(testJob("big", 2), nil)
+	if r := w.apply(w.plan("big", "e1", at(1, 0))); len(r.Refused) > 0 {
+		t.Fatal(r.Refused)
+	}
+	canary := at(0, 0)
+	canary.Canary = true
+	p := w.plan("big", "e2", at(0, 0), canary) // big.g[0] lives already
+	p.Groups[0].Resources = ask(3900, 100)
+	p.Preemptions = []structs.AllocPreemption{{AllocID: ids[0], Group: p.Groups[0].Group, NameIndex: 0}, {AllocID: ids[1], Group: p.Groups[0].Group, NameIndex: 0}}
+	r := w.apply(p)
+	if len(r.Refused) != 1 || w.placed(r)[1] == "" {
+		t.Fatalf("%+v", r)
+	}
+	for _, id := range ids[:2] {
+		if a := w.s.Snapshot().Alloc(id); a.DesiredStatus != structs.AllocDesiredStatusEvict || a.PreemptedByAllocation != w.placed(r)[1] {
+			t.Errorf("%s is %s, preempted by %q", id, a.DesiredStatus, a.PreemptedByAllocation)
+		}
+	}
+}
+
 func TestInPlaceUpdate(t *testing.T) {
 	w, ids := placed(t)
 	job := testJob("web", 3)

@@ -229,11 +229,11 @@ func (a *planApply) preempt(c *planCheck) {
 	e := a.t.editAllocs()
 	for i := range a.p.Preemptions {
 		u := &a.p.Preemptions[i]
-		gi, pi, ok := c.placementOf(u)
-		if !ok || !c.accepted[gi][pi] {
+		taker, ok := c.takers[u.AllocID]
+		if !ok {
 			continue
 		}
-		by, ok1 := e.Get(a.result.Placed[gi][pi] - 1)
+		by, ok1 := e.Get(a.result.Placed[taker.group][taker.placement] - 1)
 		r, ok2 := e.ByID(u.AllocID)
 		if !ok1 || !ok2 {
 			continue
