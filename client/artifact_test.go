@@ -62,7 +62,7 @@ func TestArtifactsOfMany_N18(t *testing.T) {
 	for range side {
 		group.Go(func() {
 			for i := range next {
-				id := fmt.Sprintf("%08x-arti-0000-0000-000000000000", i)
+				id := idOf(100 + i)
 				s.put(with(shell(id, structs.JobTypeBatch, `test "$(cat $NOMAD_TASK_DIR/data)" = $NOMAD_ALLOC_ID`),
 					&structs.TaskArtifact{GetterSource: srv.URL + "/data", GetterHeaders: map[string]string{"X-Alloc": "${NOMAD_ALLOC_ID}"}}))
 				u := s.await(t, id, func(u *structs.AllocUpdate) bool {
@@ -185,8 +185,8 @@ func TestArtifactCache_N04(t *testing.T) {
 	if err := os.WriteFile(kept[0], []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run("33333333-3333-3333-3333-333333333333", "default")
-	run("44444444-4444-4444-4444-444444444444", "other")
+	run(thirdID, "default")
+	run(fourthID, "other")
 	if got := hits.Load(); got != 3 {
 		t.Errorf("%d downloads, want 3", got)
 	}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -131,10 +132,12 @@ func shell(id, kind, script string) *structs.Allocation {
 	}
 }
 
-const (
-	firstID  = "11111111-1111-1111-1111-111111111111"
-	secondID = "22222222-2222-2222-2222-222222222222"
-)
+// Ids of allocations are this run's own: cgroups are known by them, and another
+// run on the machine would end our tasks.
+var firstID, secondID, thirdID, fourthID = idOf(1), idOf(2), idOf(3), idOf(4)
+
+// idOf is the id of the n-th allocation of this run.
+func idOf(n int) string { return fmt.Sprintf("%08x-0000-4000-8000-%012x", n, os.Getpid()) }
 
 // fails checks the whole text of an error.
 func fails(t *testing.T, what string, err error, want string) {
@@ -260,7 +263,7 @@ func TestBatch(t *testing.T) {
 	if got := strings.Join(kinds, ", "); got != "Received, Task Setup, Started, Terminated, Not Restarting" {
 		t.Errorf("events: %s", got)
 	}
-	missing := shell("33333333-3333-3333-3333-333333333333", structs.JobTypeBatch, "")
+	missing := shell(thirdID, structs.JobTypeBatch, "")
 	missing.Job.TaskGroups[0].Tasks[0].Config = map[string]any{"command": "/no/such/program"}
 	missing.Job.TaskGroups[0].Tasks[0].RestartPolicy = bad.Job.TaskGroups[0].Tasks[0].RestartPolicy
 	s.put(missing)

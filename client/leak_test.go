@@ -43,8 +43,9 @@ func takeCensus(t *testing.T, dir string) census {
 	}
 	count("allocation directories", dir+"/alloc/*")
 	count("FIFOs", dir+"/client/fifo/*")
-	count("cgroups", "/sys/fs/cgroup/*/nomad.slice/0000*-leak-*")
-	count("cgroups", "/sys/fs/cgroup/nomad.slice/0000*-leak-*")
+	ours := fmt.Sprintf("nomad.slice/*-%012x.*", os.Getpid()) // idOf
+	count("cgroups", "/sys/fs/cgroup/*/"+ours)
+	count("cgroups", "/sys/fs/cgroup/"+ours)
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +106,7 @@ func TestLeaks_I13(t *testing.T) {
 			var group sync.WaitGroup
 			for i := range side {
 				next++
-				id := fmt.Sprintf("%08x-leak-0000-0000-000000000000", next)
+				id := idOf(next)
 				group.Go(func() {
 					kind, script := structs.JobTypeBatch, "echo out; exit 0"
 					if i%2 == 1 {

@@ -377,7 +377,7 @@ func (b *builder) mounts() error {
 		}
 	}
 	if b.cfg.DNS != nil {
-		if err := write("resolv.conf", "/etc/resolv.conf", resolvConf(b.cfg.DNS)); err != nil {
+		if err := write("resolv.conf", "/etc/resolv.conf", b.cfg.DNS.ResolvConf()); err != nil {
 			return err
 		}
 	}
@@ -396,21 +396,6 @@ func hostsFile(n *driver.NetworkIsolationSpec, extra []string) string {
 		if name, ip, ok := strings.Cut(e, ":"); ok {
 			fmt.Fprintf(&out, "%s %s\n", ip, name)
 		}
-	}
-	return out.String()
-}
-
-// resolvConf is the job's resolver configuration.
-func resolvConf(d *driver.DNSConfig) string {
-	var out strings.Builder
-	if len(d.Searches) > 0 {
-		fmt.Fprintf(&out, "search %s\n", strings.Join(d.Searches, " "))
-	}
-	for _, s := range d.Servers {
-		fmt.Fprintf(&out, "nameserver %s\n", s)
-	}
-	if len(d.Options) > 0 {
-		fmt.Fprintf(&out, "options %s\n", strings.Join(d.Options, " "))
 	}
 	return out.String()
 }

@@ -146,6 +146,11 @@ func (j *Jail) targets(cfg *driver.TaskConfig) ([]target, error) {
 			return nil, fmt.Errorf("cannot make /%s in the root of the task: %w", inside, err)
 		}
 	}
+	if cfg.DNS != nil {
+		if err := dir.WriteFile(resolvName, []byte(cfg.DNS.ResolvConf()), 0o644); err != nil {
+			return nil, fmt.Errorf("cannot write the resolver configuration of the task: %w", err)
+		}
+	}
 	shared := filepath.Join(cfg.AllocDir, rootfs.SharedName)
 	errs := []error{add(shared, "alloc", false, 0)}
 	hosts := make([]string, 0, len(j.Host))
@@ -329,6 +334,19 @@ func (j *Jail) procMounts() []mountCall {
 	return out
 }
 
+// resolvName is where, in the root, a task's own resolver configuration stands.
+const resolvName = "resolv.conf"
+
+// resolverMounts put it in the place of the host's, wherever links of the host
+// lead inside the root.
+func resolverMounts(d *driver.DNSConfig) []mountCall {
+	if d == nil {
+		return nil
+	}
+	const at, plain = "/etc/resolv.conf", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	return []mountCall{newMount("/"+resolvName, at, "", unix.MS_BIND, "", false), newMount("", at, "", plain|unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "", false)}
+}
+
 // forkInside forks on the thread that is inside the jail.
 func (t *task) forkInside(p *program, env []string, attr *syscall.SysProcAttr) (pid, pidfd int, err error) {
 	program, err := lookUpInside(p.argv[0], t.config.Env["PATH"])
@@ -344,7 +362,7 @@ func (t *task) forkInside(p *program, env []string, attr *syscall.SysProcAttr) (
 		caps: t.state.Jail.Caps, ambient: t.state.Jail.Added,
 	}
 	if !p.join {
-		c.mounts = t.state.Jail.procMounts()
+		c.mounts = append(t.state.Jail.procMounts(), resolverMounts(t.config.DNS)...)
 	}
 	if attr.UseCgroupFD {
 		c.cgroup = attr.CgroupFD + 1

@@ -30,6 +30,7 @@ type bench struct {
 	bin     string
 	samples int
 	tasks   int
+	full    bool
 	place   placeSize
 	loops   loopsSize
 	settle  time.Duration
@@ -43,6 +44,7 @@ func main() {
 	flag.StringVar(&only, "set", "", "one set: idle, latency, density, failover, place, loops or drivers; all when empty")
 	flag.IntVar(&b.samples, "n", 20, "samples of each repeated measure")
 	flag.IntVar(&b.tasks, "tasks", 500, "tasks of the density set")
+	flag.BoolVar(&b.full, "full", false, "give each task of latency and density a template, and a service with a check every 10 s")
 	flag.DurationVar(&b.settle, "settle", 10*time.Second, "rest before memory and idle CPU are read")
 	b.place.flags()
 	b.loops.flags()

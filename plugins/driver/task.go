@@ -1,6 +1,10 @@
 package driver
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // TaskConfig is all that a driver learns of a task.
 type TaskConfig struct {
@@ -104,6 +108,21 @@ type DNSConfig struct {
 	Servers  []string
 	Searches []string
 	Options  []string
+}
+
+// ResolvConf is the text of /etc/resolv.conf for it.
+func (d *DNSConfig) ResolvConf() string {
+	var out strings.Builder
+	if len(d.Searches) > 0 {
+		fmt.Fprintf(&out, "search %s\n", strings.Join(d.Searches, " "))
+	}
+	for _, s := range d.Servers {
+		fmt.Fprintf(&out, "nameserver %s\n", s)
+	}
+	if len(d.Options) > 0 {
+		fmt.Fprintf(&out, "options %s\n", strings.Join(d.Options, " "))
+	}
+	return out.String()
 }
 
 // NetworkMode is whose network a task uses.
