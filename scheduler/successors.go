@@ -17,10 +17,11 @@ func (s *successors) of(a *structs.Allocation) *structs.Allocation {
 		s.link()
 	}
 	end, steps := s.next[a.ID], 0
-	for id := a.ID; end != nil && end.Terminal(); steps++ {
-		id, end = end.ID, s.next[end.ID]
-		if id == a.ID { // a ring, which only its own members lead into
+	for ; end != nil && end.Terminal(); steps++ {
+		if end.ID == a.ID { // a ring, which only its own members lead into
 			end = nil
+		} else {
+			end = s.next[end.ID]
 		}
 	}
 	// The links behind a are made as short as they can be, so that a long chain
