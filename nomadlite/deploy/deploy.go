@@ -235,7 +235,7 @@ func (w *Watcher) act(ctx context.Context, snap *state.Snapshot, before, one *se
 	}
 	sick := examine(snap, one.d)
 	a := Decide(one.d, Facts{Job: one.job, Asked: asked, Spent: sick.spent, Canaries: liveCanaries(snap, one.d)}, now)
-	a.Evaluate = a.Evaluate || len(sick.replace) > 0
+	a.Evaluate = a.Evaluate || len(sick.replace) > 0 || a.Status == structs.DeploymentStatusSuccessful && someEnded(snap, one.d)
 	if a.After > 0 {
 		one.again = now.Add(a.After)
 	}

@@ -71,6 +71,21 @@ func liveCanaries(snap *state.Snapshot, d *structs.Deployment) map[string]int {
 	return out
 }
 
+// someEnded reports whether allocations that were healthy have ended while the
+// deployment went on: it may be complete with less running than the job wants.
+func someEnded(snap *state.Snapshot, d *structs.Deployment) bool {
+	wanted, live := 0, 0
+	for _, g := range d.TaskGroups {
+		wanted += g.DesiredTotal
+	}
+	for a := range snap.AllocsByDeployment(d.ID) {
+		if !a.Terminal() {
+			live++
+		}
+	}
+	return live < wanted
+}
+
 func (w *Watcher) replace(ctx context.Context, ids []string, now time.Time) error {
 	if len(ids) == 0 {
 		return nil
