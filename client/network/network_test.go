@@ -208,6 +208,35 @@ func TestBridge(t *testing.T) {
 	}
 }
 
+// TestHairpin: with it on, an allocation reaches itself by the port of its host.
+func TestHairpin(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	dir := tempDir(t)
+	m := manager(t, dir)
+	if _, ok := m.Bridge(); !ok {
+		t.Skip("the CNI plugins are not installed (containernetworking-plugins)")
+	}
+	m.cfg.Hairpin = true
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	n, err := m.Setup(ctx, Request{AllocID: allocID, Mode: ModeBridge, Ports: []Port{{Host: 8080, Container: 80}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, n.Netns, 80)
+	if got := run(t, "nsenter", "--net="+n.Netns, "timeout", "10", "bash", "-c", "cat < /dev/tcp/10.99.0.1/8080"); got != "inside" {
+		t.Errorf("it reads %q", got)
+	}
+	if err := m.Teardown(ctx, allocID); err != nil {
+		t.Error(err)
+	}
+	if left := traces(t, dir); len(left) > 0 {
+		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+	}
+}
+
 // TestNamespaceGone_B57: a namespace that others removed leaves no rules behind.
 func TestNamespaceGone_B57(t *testing.T) {
 	if !inNamespace(t) {
