@@ -106,6 +106,25 @@ func (l *looks) Look(ctx context.Context) Result {
 	return Result{Status: Success}
 }
 
+// TestRedirectsAreNotFollowed_X11: a check that is sent elsewhere asks nobody
+// there, whatever is named: another port of the machine or metadata of a cloud.
+func TestRedirectsAreNotFollowed_X11(t *testing.T) {
+	var asked atomic.Int64
+	inner := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	defer inner.Close()
+	for _, to := range []string{inner.URL, "http://169.254.169.254/latest", "file:///etc/passwd", "gopher://127.0.0.1:1/"} {
+		outer := httptest.NewServer(http.RedirectHandler(to, http.StatusFound))
+		r := guarded(t.Context(), Spec{Probe: HTTP{URL: outer.URL}, Timeout: 5 * time.Second})
+		outer.Close()
+		if r.Status != Success || r.Code != http.StatusFound {
+			t.Errorf("to %s: %+v", to, r)
+		}
+	}
+	if n := asked.Load(); n > 0 {
+		t.Errorf("a redirect was followed %d times", n)
+	}
+}
+
 func TestPoolKeepsIntervals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
