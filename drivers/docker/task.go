@@ -289,7 +289,7 @@ func (d *Driver) create(ctx context.Context, s *session, spec *created, tries in
 	}
 	spec.config.Labels[labelSpec] = digest
 	for try := 1; ; try++ {
-		made, err := s.engine.ContainerCreate(ctx, spec.config, spec.host, spec.network, nil, spec.name)
+		made, err := s.createContainer(ctx, spec)
 		switch {
 		case err == nil:
 			for _, w := range made.Warnings {
@@ -315,6 +315,38 @@ func (d *Driver) create(ctx context.Context, s *session, spec *created, tries in
 			d.removeLost(s, spec)
 			return "", false, engineError("create container "+spec.name, err)
 		}
+	}
+}
+
+// createTimeout bounds a create whose caller has given up.
+const createTimeout = 2 * time.Minute
+
+// createContainer asks the engine for a container. A caller that gives up does
+// not stop the engine, which would leave a container that nobody knows: it is
+// removed when it is there.
+func (s *session) createContainer(ctx context.Context, spec *created) (container.CreateResponse, error) {
+	type answer struct {
+		made container.CreateResponse
+		err  error
+	}
+	answered := make(chan answer)
+	go func() { // ends by itself in createTimeout
+		own, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
+		defer cancel()
+		made, err := s.engine.ContainerCreate(own, spec.config, spec.host, spec.network, nil, spec.name)
+		select {
+		case answered <- answer{made, err}:
+		case <-ctx.Done():
+			if err == nil {
+				_ = s.removeContainer(own, made.ID)
+			}
+		}
+	}()
+	select {
+	case a := <-answered:
+		return a.made, a.err
+	case <-ctx.Done():
+		return container.CreateResponse{}, ctx.Err()
 	}
 }
 

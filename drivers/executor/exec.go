@@ -177,12 +177,14 @@ func (t *task) terminal(ctx context.Context, command []string, session *driver.E
 	}
 	defer context.AfterFunc(ctx, p.kill)()
 	ended := make(chan struct{})
+	var resizing sync.WaitGroup
+	defer resizing.Wait() // before the terminal is closed
 	defer close(ended)
 	go func() { // the caller's end of input is control-D, never a close
 		_, _ = io.Copy(master, session.Stdin)
 		_, _ = master.Write([]byte{4})
 	}()
-	go func() {
+	resizing.Go(func() {
 		for {
 			select {
 			case size := <-session.Resize:
@@ -191,7 +193,7 @@ func (t *task) terminal(ctx context.Context, command []string, session *driver.E
 				return
 			}
 		}
-	}()
+	})
 	var copied sync.WaitGroup
 	// The master reports an error, not an end, when the last user is gone.
 	copied.Go(func() { _, _ = io.Copy(session.Stdout, master) })

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -218,6 +219,29 @@ func (a *agent) noNetwork(alloc string) {
 		}
 		if strings.Contains(string(rules), alloc) {
 			return fmt.Errorf("rules of %s are left", alloc)
+		}
+		return nil
+	})
+}
+
+// TestAbandonedStarts_B50: a caller that gives up at any moment of a start
+// leaves no container behind.
+func TestAbandonedStarts_B50(t *testing.T) {
+	d := newDriver(t, nil)
+	for i := range 12 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*8*time.Millisecond)
+		cfg := newTask(t, d, sh("sleep 1000"))
+		spec, _, err := d.CreateNetwork(ctx, cfg.AllocID, "")
+		cancel()
+		if err == nil {
+			if err := d.DestroyNetwork(t.Context(), cfg.AllocID, spec); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	agenttest.Eventually(t, "no container to be left", func() error {
+		if found := left(t, "unit"); len(found) > 0 {
+			return fmt.Errorf("%v", found)
 		}
 		return nil
 	})
