@@ -28,6 +28,13 @@ func (p *pass) apply(d *decision) {
 		}
 	}
 	for _, gd := range d.groups {
+		for _, old := range gd.older {
+			if len(old.asks) > 1 && perAlloc(old.group) {
+				live = p.placeEach(old, live)
+			} else {
+				live = p.placeGroup(old, live)
+			}
+		}
 		switch {
 		case len(gd.asks) > 1 && perAlloc(gd.group):
 			live = p.placeEach(gd, live)
@@ -64,7 +71,7 @@ func (p *pass) occupy(a *structs.Allocation, sign int64) {
 func (p *pass) placeGroup(gd *groupDecision, live []*structs.Allocation) []*structs.Allocation {
 	e := newEngine(p, gd, live)
 	defer e.close()
-	out := &placing{decision: gd, deployment: p.decision.deploymentID, ask: e.ask, metric: e.survey(), bySpeed: map[int64]*structs.PlanGroup{}}
+	out := &placing{decision: gd, deployment: p.decision.deploymentID, before: p.queued[gd.name], ask: e.ask, metric: e.survey(), bySpeed: map[int64]*structs.PlanGroup{}}
 	pending := make([]*placeAsk, len(gd.asks))
 	for i := range gd.asks {
 		pending[i] = &gd.asks[i]
@@ -89,7 +96,12 @@ func (p *pass) placeGroup(gd *groupDecision, live []*structs.Allocation) []*stru
 		}
 	}
 	p.placed += out.count
-	p.queued[gd.name] = len(pending)
+	p.queued[gd.name] = out.before + len(pending)
+	if gd.job != nil {
+		for _, g := range out.groups {
+			g.DeploymentID, g.Older = "", p.job.Version-gd.job.Version
+		}
+	}
 	p.plan.Groups = append(p.plan.Groups, out.groups...)
 	return slices.DeleteFunc(live, func(a *structs.Allocation) bool { return replaced[a.ID] })
 }
@@ -97,14 +109,11 @@ func (p *pass) placeGroup(gd *groupDecision, live []*structs.Allocation) []*stru
 // placeEach places the allocations of a group one by one, because each has
 // nodes of its own.
 func (p *pass) placeEach(gd *groupDecision, live []*structs.Allocation) []*structs.Allocation {
-	queued := 0
 	for i := range gd.asks {
 		one := *gd
 		one.asks = gd.asks[i : i+1]
 		live = p.placeGroup(&one, live)
-		queued += p.queued[gd.name]
 	}
-	p.queued[gd.name] = queued
 	return live
 }
 
@@ -113,6 +122,7 @@ func (p *pass) placeEach(gd *groupDecision, live []*structs.Allocation) []*struc
 type placing struct {
 	decision   *groupDecision
 	deployment string
+	before     int // what was queued of the group before
 	ask        *groupAsk
 	metric     *structs.AllocMetric
 	groups     []*structs.PlanGroup
@@ -198,7 +208,7 @@ func (p *pass) withdraw(d *decision) {
 func (e *engine) place(ask *placeAsk, metric *structs.AllocMetric) (structs.Placement, bool) {
 	undo := e.prepare(ask)
 	num, ok := e.choose(ask)
-	if !ok && e.preempts() {
+	if !ok && !e.older && e.preempts() {
 		num, ok = e.preempt(ask)
 	}
 	if !ok {

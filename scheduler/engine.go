@@ -17,6 +17,7 @@ type engine struct {
 	filter *filter
 	terms  terms
 	values *spreadValues // nil without spreads and distinct properties
+	older  bool          // an earlier version is placed, which evicts nobody: it had another priority
 	work   *scratch
 
 	// columnar is set when the pass over the nodes needs nothing but hot rows.
@@ -102,7 +103,11 @@ func (s *scratch) at(num uint32) *slot {
 
 // newEngine prepares a group: counts what runs already.
 func newEngine(p *pass, gd *groupDecision, live []*structs.Allocation) *engine {
-	e := &engine{pass: p, ask: newGroupAsk(p.job, gd.group, p.config.oversub), filter: p.filterFor(gd.group),
+	job := gd.job
+	if job == nil {
+		job = p.job
+	}
+	e := &engine{pass: p, ask: newGroupAsk(job, gd.group, p.config.oversub), filter: p.filterFor(job, gd.group),
 		buckets: p.cluster.work.buckets[:0], work: &p.cluster.work, wanted: len(gd.asks) + 8, asks: len(gd.asks)}
 	if len(gd.group.Volumes) > 0 {
 		index := uint32(0) // of the first; with per_alloc there is one
@@ -112,13 +117,14 @@ func newEngine(p *pass, gd *groupDecision, live []*structs.Allocation) *engine {
 		e.filter.volumes = hostVolumes(gd.group, index)
 		e.ask.special.volumes = writerClaims(e.filter.volumes)
 	}
+	e.older = gd.job != nil
 	e.terms = newTerms(p, gd.group)
 	e.slabs.expect(len(gd.asks), e.ask)
 	e.work.reset()
 	if n := p.cluster.Len(); len(e.work.slots) < n {
 		e.work.slots = make([]slot, n)
 	}
-	e.values = newSpreadValues(p.job, gd.group, e.filter, min(len(p.cluster.classes.list), 128))
+	e.values = newSpreadValues(job, gd.group, e.filter, min(len(p.cluster.classes.list), 128))
 	e.columnar = p.algorithm.columnar && len(p.algorithm.scorers) == 0 && e.plain()
 	e.align = newAlignAsk(e.ask.Amount)
 	e.need = [3]int32{cut(e.ask.CPU), cut(e.ask.MemoryMB), cut(e.ask.DiskMB)}

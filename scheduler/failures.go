@@ -35,7 +35,7 @@ func (r *groupReconciler) rescheduleFailed(list []*structs.Allocation) (kept, no
 			kept = append(kept, a)
 		case a.FollowupEvalID == r.eval.ID && a.FollowupEvalID != "", !r.opts.Now.Add(rescheduleSoon).Before(at):
 			now = append(now, a)
-		case r.destroys(a): // the new version replaces it without a delay
+		case r.destroys(a) && !r.roll.awaitsPromotion(r.group.Name): // the new version replaces it without a delay
 			kept = append(kept, a)
 		default:
 			r.waiting = append(r.waiting, a)

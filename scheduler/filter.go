@@ -42,10 +42,10 @@ func (d *distinctProperty) label() string {
 }
 
 // filterFor is newFilter with what was selected with the algorithm.
-func (p *pass) filterFor(g *structs.TaskGroup) *filter {
-	f := newFilter(p.job, g)
+func (p *pass) filterFor(job *structs.Job, g *structs.TaskGroup) *filter {
+	f := newFilter(job, g)
 	if len(p.algorithm.filters) > 0 {
-		f.more, f.ask = p.algorithm.filters, &newGroupAsk(p.job, g, p.config.oversub).Ask
+		f.more, f.ask = p.algorithm.filters, &newGroupAsk(job, g, p.config.oversub).Ask
 	}
 	return f
 }

@@ -42,6 +42,11 @@ type groupDecision struct {
 	stops   []stopping
 	inPlace []structs.AllocInPlace
 	asks    []placeAsk
+	// job is the version whose group this is, nil for the job's newest.
+	job *structs.Job
+	// older are the replacements of what runs an earlier version, while the
+	// canaries of the newest are not promoted.
+	older []*groupDecision
 	// remain are the allocations that stay as they are or change in place.
 	remain []*structs.Allocation
 	counts structs.DesiredUpdates
@@ -394,9 +399,15 @@ func (r *groupReconciler) stopExcess() {
 	}
 }
 
-// byWorth puts what a scale-down takes first at the end: allocations of an
-// older version beside promoted canaries, then high indexes.
+// byWorth puts what a scale-down takes first at the end: what has failed, then
+// allocations of an older version beside promoted canaries, then high indexes.
 func (r *groupReconciler) byWorth(a, b *structs.Allocation) int {
+	if x, y := a.ClientTerminal(), b.ClientTerminal(); x != y {
+		if y {
+			return -1
+		}
+		return 1
+	}
 	if s := r.roll.state(r.group.Name); s != nil && s.Promoted && s.DesiredCanaries > 0 {
 		if x, y := a.DeploymentID == r.roll.id(), b.DeploymentID == r.roll.id(); x != y {
 			if x {
@@ -442,7 +453,7 @@ func (r *groupReconciler) stillFeasible(a *structs.Allocation) bool {
 	if r.nodes[a.NodeID] == nil {
 		return false
 	}
-	f := r.filterFor(r.group)
+	f := r.filterFor(r.job, r.group)
 	f.volumes = hostVolumes(r.group, uint32(a.Index()))
 	return f.nodeReason(r.nodes[a.NodeID]) == ""
 }

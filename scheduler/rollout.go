@@ -350,6 +350,27 @@ func (r *groupReconciler) place(destructive []*structs.Allocation) {
 
 func (r *groupReconciler) ask(a placeAsk) { r.out.asks = append(r.out.asks, a) }
 
+// olderOf is where to ask for the replacement of an allocation that runs an
+// earlier version while the canaries of the newest wait for promotion: it runs
+// that version too. Nil is anything else.
+func (r *groupReconciler) olderOf(a *structs.Allocation) *groupDecision {
+	if !r.roll.awaitsPromotion(r.group.Name) || a.Job == nil || a.Job.Version >= r.job.Version || a.Job.CreateIndex != r.job.CreateIndex {
+		return nil
+	}
+	for _, old := range r.out.older {
+		if old.job.Version == a.Job.Version {
+			return old
+		}
+	}
+	g := a.Job.LookupGroup(r.group.Name)
+	if g == nil {
+		return nil
+	}
+	old := &groupDecision{name: r.group.Name, group: g, job: a.Job}
+	r.out.older = append(r.out.older, old)
+	return old
+}
+
 // placeReplacements replaces lost, migrating, disconnected and failed
 // allocations, which no rollout delays, and returns the room that is left.
 func (r *groupReconciler) placeReplacements(room int, names *nameSet) int {
@@ -394,7 +415,11 @@ func (r *groupReconciler) replaceEach(list []*structs.Allocation, room int, name
 		case r.unheard[a.ID] != time.Time{}:
 			ask.reschedule = r.group.ReschedulePolicy.NextTracker(a, r.unheard[a.ID], r.opts.Now)
 		}
-		r.ask(ask)
+		if old := r.olderOf(a); old != nil {
+			old.asks = append(old.asks, ask)
+		} else {
+			r.ask(ask)
+		}
 		r.out.counts.Place++
 		asked++
 	}

@@ -24,7 +24,7 @@ func (p *pass) reconcileSystem() *decision {
 			p.stopAll(gd, allocs)
 			continue
 		}
-		s := &systemReconciler{pass: p, roll: roll, out: gd, group: gd.group, filter: p.filterFor(gd.group), on: map[string][]*structs.Allocation{}}
+		s := &systemReconciler{pass: p, roll: roll, out: gd, group: gd.group, filter: p.filterFor(p.job, gd.group), on: map[string][]*structs.Allocation{}}
 		s.run(allocs)
 	}
 	roll.finish(d)

@@ -123,6 +123,9 @@ func (tr *transcript) placementText(p *structs.Plan, g *structs.PlanGroup, pl *s
 		text += " canary"
 	}
 	text += prefixed(" for ", pl.PreviousAlloc)
+	if g.Older > 0 {
+		text += fmt.Sprintf(" of v%d", p.JobVersion-g.Older)
+	}
 	if g.DeploymentID != "" && p.Deployment == nil {
 		text += " in " + g.DeploymentID
 	}

@@ -239,6 +239,9 @@ func (w *world) place(p *structs.Plan, g *structs.PlanGroup, pl *structs.Placeme
 		NodeID: w.nodes[pl.Node].ID, NodeName: w.nodes[pl.Node].Name, DesiredStatus: structs.AllocDesiredStatusRun,
 		ClientStatus: structs.AllocClientStatusPending, DeploymentID: g.DeploymentID, PreviousAllocation: pl.PreviousAlloc,
 		Metrics: g.Metrics, CreateIndex: w.index, CreateTime: p.Now, ModifyTime: p.Now, AllocatedResources: &r}
+	if g.Older > 0 {
+		a.Job = w.alloc(pl.PreviousAlloc).Job
+	}
 	if g.DeploymentID != "" {
 		a.DeploymentStatus = &structs.AllocDeploymentStatus{Canary: pl.Canary}
 	}

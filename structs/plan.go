@@ -38,7 +38,10 @@ type Plan struct {
 // PlanGroup places allocations of one task group that share everything but
 // node, name index and the extras of a Placement.
 type PlanGroup struct {
-	Group        string
+	Group string
+	// Older is how many versions before the plan's these allocations run: they
+	// replace others of that version while canaries of the plan's are not promoted.
+	Older        uint64
 	DeploymentID string
 	// Resources is what each allocation gets, without ports, devices, cores.
 	Resources  *AllocatedResources

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/nomadlite/nomadlite/nomadlite/state"
@@ -31,6 +32,11 @@ func (k *checker) placed(c *cluster, snap *state.Snapshot, a *structs.Allocation
 	if a.CreateIndex == now {
 		if n := snap.Node(a.NodeID); n == nil || n.Drain || n.SchedulingEligibility != structs.NodeEligible {
 			c.fail("I-18: allocation %s was placed on node %s, which takes none", a.ID, a.NodeID)
+		}
+		if d := snap.Deployment(a.DeploymentID); d != nil && a.Job.Type == structs.JobTypeService {
+			if g := d.TaskGroups[a.TaskGroup]; g.DesiredCanaries > 0 && !g.Promoted && !slices.Contains(g.PlacedCanaries, a.ID) {
+				c.fail("I-07: allocation %s of version %d was placed before its canaries were promoted", a.ID, a.Job.Version)
+			}
 		}
 	}
 	if a.DesiredStatus != structs.AllocDesiredStatusEvict || a.ModifyIndex != now || k.lives[a.ID].desired == structs.AllocDesiredStatusEvict {

@@ -109,7 +109,7 @@ func mayBeTwice(snap *state.Snapshot, a, b *structs.Allocation) bool {
 		g := a.Job.LookupGroup(a.TaskGroup)
 		return g.Disconnect != nil && structs.Val(g.Disconnect.LostAfter) > 0
 	}
-	return canary(a) || canary(b) || unknown(a) || unknown(b)
+	return a.Job.Version != b.Job.Version && (canary(a) || canary(b)) || unknown(a) || unknown(b)
 }
 
 // groupKey is a group of a job.

@@ -52,6 +52,9 @@ type Facts struct {
 	// Canaries are how many canaries live and are healthy, by group; nil is as the
 	// deployment counts, which does not forget those that have ended.
 	Canaries map[string]int
+	// Healthy is the same of all allocations; a service is not complete with those
+	// that have ended.
+	Healthy map[string]int
 }
 
 // Decide says what a running deployment needs. The scheduler is not asked for
@@ -64,7 +67,7 @@ func Decide(d *structs.Deployment, f Facts, now time.Time) Action {
 	if f.Job == nil || f.Job.Stop || f.Job.CreateIndex != d.JobCreateIndex {
 		return Action{Status: structs.DeploymentStatusCancelled, Description: descStopped}
 	}
-	c := count(d, f.Canaries)
+	c := count(d, f.Canaries, f.Healthy)
 	next := c.healthy > f.Asked && d.JobVersion > 0
 	switch {
 	case c.complete:
@@ -93,7 +96,7 @@ type counts struct {
 	deadline   time.Time // the first of the incomplete groups that move
 }
 
-func count(d *structs.Deployment, healthyCanaries map[string]int) counts {
+func count(d *structs.Deployment, healthyCanaries, live map[string]int) counts {
 	c := counts{complete: true}
 	canaries, ready := 0, true
 	for name, g := range d.TaskGroups {
@@ -106,7 +109,10 @@ func count(d *structs.Deployment, healthyCanaries map[string]int) counts {
 			canaries++
 			ready = ready && g.AutoPromote && healthy >= g.DesiredCanaries
 		}
-		if !waits && g.HealthyAllocs >= g.DesiredTotal {
+		if live != nil {
+			healthy = min(healthy, live[name])
+		}
+		if !waits && healthy >= g.DesiredTotal {
 			continue
 		}
 		c.complete = false
@@ -214,7 +220,7 @@ func (w *Watcher) Look(ctx context.Context, now time.Time) time.Duration {
 			active[d.ID] = before
 			continue
 		}
-		one := &seen{d: d, job: job, asked: count(d, nil).healthy, again: now.Add(idle)}
+		one := &seen{d: d, job: job, asked: count(d, nil, nil).healthy, again: now.Add(idle)}
 		active[d.ID] = one
 		acts.Go(func() error { w.act(ctx, snap, before, one, now); return nil })
 	}
@@ -234,8 +240,8 @@ func (w *Watcher) act(ctx context.Context, snap *state.Snapshot, before, one *se
 		asked = before.asked
 	}
 	sick := examine(snap, one.d)
-	a := Decide(one.d, Facts{Job: one.job, Asked: asked, Spent: sick.spent, Canaries: liveCanaries(snap, one.d)}, now)
-	a.Evaluate = a.Evaluate || len(sick.replace) > 0 || a.Status == structs.DeploymentStatusSuccessful && someEnded(snap, one.d)
+	a := Decide(one.d, Facts{Job: one.job, Asked: asked, Spent: sick.spent, Canaries: liveCanaries(snap, one.d), Healthy: liveHealthy(snap, one.d, one.job)}, now)
+	a.Evaluate = a.Evaluate || len(sick.replace) > 0
 	if a.After > 0 {
 		one.again = now.Add(a.After)
 	}

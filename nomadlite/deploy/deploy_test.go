@@ -19,6 +19,7 @@ func TestDecide(t *testing.T) {
 		healthy int
 		spent   bool
 		live    map[string]int // healthy canaries
+		all     map[string]int // healthy allocations that live
 		groups  map[string]*group
 		want    Action
 	}{
@@ -29,6 +30,8 @@ func TestDecide(t *testing.T) {
 		{name: "another job of that name", job: &structs.Job{CreateIndex: 6}, want: Action{Status: "cancelled", Description: descStopped}},
 		{name: "complete", job: job, groups: map[string]*group{"g": {DesiredTotal: 2, HealthyAllocs: 2}, "h": {DesiredTotal: 1, HealthyAllocs: 1}},
 			want: Action{Status: "successful", Description: descSuccessful}},
+		{name: "complete, but for one that has ended", job: job, healthy: 2, all: map[string]int{"g": 1},
+			groups: map[string]*group{"g": {DesiredTotal: 2, HealthyAllocs: 2, RequireProgressBy: now.Add(time.Minute)}}, want: Action{After: time.Minute}},
 		{name: "progress", job: job, healthy: 1, groups: map[string]*group{"g": {DesiredTotal: 3, HealthyAllocs: 2, RequireProgressBy: now.Add(time.Minute)}},
 			want: Action{Evaluate: true, After: time.Minute}},
 		{name: "progress of a first version", first: true, job: job, groups: map[string]*group{"g": {DesiredTotal: 3, HealthyAllocs: 2, RequireProgressBy: now.Add(time.Minute)}},
@@ -61,7 +64,7 @@ func TestDecide(t *testing.T) {
 			if d.Status == "" {
 				d.Status = structs.DeploymentStatusRunning
 			}
-			if got := Decide(d, Facts{Job: tt.job, Asked: tt.healthy, Spent: tt.spent, Canaries: tt.live}, now); got != tt.want {
+			if got := Decide(d, Facts{Job: tt.job, Asked: tt.healthy, Spent: tt.spent, Canaries: tt.live, Healthy: tt.all}, now); got != tt.want {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})

@@ -71,19 +71,25 @@ func liveCanaries(snap *state.Snapshot, d *structs.Deployment) map[string]int {
 	return out
 }
 
-// someEnded reports whether allocations that were healthy have ended while the
-// deployment went on: it may be complete with less running than the job wants.
-func someEnded(snap *state.Snapshot, d *structs.Deployment) bool {
-	wanted, live := 0, 0
-	for _, g := range d.TaskGroups {
-		wanted += g.DesiredTotal
+// liveHealthy counts the healthy allocations of a service's deployment that live,
+// by group; nil where the deployment's own counters do not say that it is
+// complete, and of system jobs, whose totals count what was healthy once.
+func liveHealthy(snap *state.Snapshot, d *structs.Deployment, job *structs.Job) map[string]int {
+	if job == nil || job.Type != structs.JobTypeService {
+		return nil
 	}
-	for a := range snap.AllocsByDeployment(d.ID) {
-		if !a.Terminal() {
-			live++
+	for _, g := range d.TaskGroups {
+		if g.HealthyAllocs < g.DesiredTotal {
+			return nil
 		}
 	}
-	return live < wanted
+	out := map[string]int{}
+	for a := range snap.AllocsByDeployment(d.ID) {
+		if !a.Terminal() && a.DeploymentStatus != nil && structs.Val(a.DeploymentStatus.Healthy) {
+			out[a.TaskGroup]++
+		}
+	}
+	return out
 }
 
 func (w *Watcher) replace(ctx context.Context, ids []string, now time.Time) error {

@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"slices"
+
 	"github.com/nomadlite/nomadlite/structs"
 )
 
@@ -50,6 +52,11 @@ func encodePlan(p *structs.Plan) ([]byte, error) {
 	w.noun(p.DeploymentUpdates)
 	w.noun(p.Eval)
 	w.noun(p.NewEvals)
+	if slices.ContainsFunc(p.Groups, func(g *structs.PlanGroup) bool { return g.Older > 0 }) {
+		for _, g := range p.Groups { // rare, and so at the end
+			w.number(g.Older)
+		}
+	}
 	return w.b, w.err
 }
 
@@ -74,6 +81,11 @@ func decodePlan(b []byte) (*structs.Plan, error) {
 	r.noun(&p.DeploymentUpdates)
 	r.noun(&p.Eval)
 	r.noun(&p.NewEvals)
+	if len(r.b) > 0 && r.err == nil {
+		for _, g := range p.Groups {
+			g.Older = r.number()
+		}
+	}
 	for _, u := range p.DeploymentUpdates {
 		if u == nil {
 			r.fail(errValue)

@@ -12,7 +12,10 @@ import (
 type planCheck struct {
 	t    *Txn
 	p    *structs.Plan
-	spec *structs.Job // the version that placements run, nil in plans that only stop
+	spec *structs.Job // the version that the plan is of, nil in plans that only stop
+	// runs is the version that the placements being checked run: spec or an older
+	// one.
+	runs *structs.Job
 	// group is the one of spec whose placements are being checked.
 	group *structs.TaskGroup
 
@@ -232,11 +235,9 @@ func (c *planCheck) placements() {
 			continue // there may be no job to look into
 		}
 		ask := alloctable.Ask(g.Resources)
-		c.group = nil
-		for _, sg := range c.spec.TaskGroups {
-			if sg != nil && sg.Name == g.Group {
-				c.group = sg
-			}
+		c.group, c.runs = nil, c.t.specOf(c.p, g, c.spec)
+		if c.runs != nil {
+			c.group = c.runs.LookupGroup(g.Group)
 		}
 		for pi := range g.Placements {
 			pl := &g.Placements[pi]
@@ -244,7 +245,7 @@ func (c *planCheck) placements() {
 			if c.group != nil {
 				reason = c.placement(g, pl, ask, evict)
 			} else {
-				reason = fmt.Sprintf("version %d of job %q has no group %q", c.spec.Version, c.spec.ID, g.Group)
+				reason = fmt.Sprintf("version %d of job %q has no group %q", c.p.JobVersion-g.Older, c.spec.ID, g.Group)
 			}
 			if reason != "" {
 				c.refused = append(c.refused, structs.PlanRefusal{Group: gi, Placement: pi, Node: pl.Node, Reason: reason})

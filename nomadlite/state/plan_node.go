@@ -200,7 +200,7 @@ func sortedKeys[V any](m map[string]V) []string {
 // sharedPorts are the labels of a group's ports with ignore_collision.
 func (c *planCheck) sharedPorts(group string) map[string]bool {
 	var shared map[string]bool
-	for _, g := range c.spec.TaskGroups {
+	for _, g := range c.runs.TaskGroups {
 		if g == nil || g.Name != group {
 			continue
 		}

@@ -406,6 +406,32 @@ func TestPlanPreemptsForTheAccepted_I03(t *testing.T) {
 	}
 }
 
+// TestPlanOfAnOlderVersion: a group of a plan may run an earlier version of the
+// job, which must be known.
+func TestPlanOfAnOlderVersion(t *testing.T) {
+	w, ids := placed(t)
+	changed := testJob("web", 3)
+	changed.Meta = map[string]string{"v": "1"}
+	w.register(changed, nil)
+	replacement := at(1, 0)
+	replacement.PreviousAlloc = ids[0]
+	p := w.plan("web", "e", replacement)
+	p.Groups[0].Older = 1
+	p.Stops = []structs.AllocStop{{AllocID: ids[0], DesiredStatus: structs.AllocDesiredStatusStop}}
+	r := w.apply(p)
+	if len(r.Refused) > 0 {
+		t.Fatal(r.Refused)
+	}
+	if a := w.s.Snapshot().Alloc(w.placed(r)[0]); a.Job.Version != 0 || a.PreviousAllocation != ids[0] {
+		t.Errorf("it runs version %d", a.Job.Version)
+	}
+	p = w.plan("web", "e2", at(1, 7))
+	p.Groups[0].Older = 2
+	if r := w.apply(p); len(r.Refused) != 1 {
+		t.Errorf("a version that never was: %+v", r)
+	}
+}
+
 func TestInPlaceUpdate(t *testing.T) {
 	w, ids := placed(t)
 	job := testJob("web", 3)

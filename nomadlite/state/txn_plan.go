@@ -155,26 +155,42 @@ func (a *planApply) inPlaceBatch(batches map[inPlaceKey]uint32, r *alloctable.Ro
 	return id
 }
 
+// specOf is the version that the placements of a group run, nil when it is not
+// known any more. Spec is that of the plan.
+func (t *Txn) specOf(p *structs.Plan, g *structs.PlanGroup, spec *structs.Job) *structs.Job {
+	switch {
+	case g.Older == 0:
+		return spec
+	case g.Older > p.JobVersion:
+		return nil
+	}
+	old := jobVersions.get(t.root, versionKey(p.Namespace, p.JobID, p.JobVersion-g.Older))
+	if old == nil || spec == nil || old.CreateIndex != spec.CreateIndex {
+		return nil
+	}
+	return old
+}
+
 // place appends the accepted placements, a batch for each group.
 func (a *planApply) place(accepted [][]bool) {
 	for gi, g := range a.p.Groups {
-		batch, made := uint32(0), 0
+		batch, made, spec := uint32(0), 0, a.t.specOf(a.p, g, a.spec)
 		for pi := range g.Placements {
 			if !accepted[gi][pi] {
 				continue
 			}
 			if made == 0 {
 				batch = a.t.editAllocs().AddBatch(alloctable.Batch{
-					Job: a.spec, Group: g.Group, EvalID: a.p.EvalID, DeploymentID: g.DeploymentID,
+					Job: spec, Group: g.Group, EvalID: a.p.EvalID, DeploymentID: g.DeploymentID,
 					Resources: g.Resources, Metrics: g.Metrics, CreateIndex: a.t.index, CreateTime: a.p.Now,
 				})
-				a.t.touchJob(a.spec.Namespace, a.spec.ID)
+				a.t.touchJob(spec.Namespace, spec.ID)
 			}
 			made++
 			a.result.Placed[gi][pi] = a.placeOne(batch, g, &g.Placements[pi]) + 1
 		}
 		if made > 0 {
-			a.t.countAllocs(a.spec, g.Group, -1, int(ClientPending), made)
+			a.t.countAllocs(spec, g.Group, -1, int(ClientPending), made)
 		}
 	}
 }
