@@ -13,6 +13,7 @@ if [ "$which" = scheduler ]; then
   exit
 fi
 if [ "$which" = leaks ]; then # row I-13 in full
+  LEAK_CYCLES="${LEAK_CYCLES:-1000}" go test -run TestCycles_I13 -count=1 -timeout 60m ./client/network >&2
   out=$(LEAK_CYCLES="${LEAK_CYCLES:-1000}" go test -run TestLeaks_I13 -v -count=1 -timeout 60m ./client) || { printf '%s\n' "$out" >&2; exit 1; }
   printf '%s\n' "$out" | sed -n 's/.* after \([0-9]*\) cycles: map\[\(.*\)\]$/cycles:\1 \2 /p' | sed 's/\([^:]*\):\([0-9]*\) /leaks: \1\t\2\tthere\n/g'
   exit

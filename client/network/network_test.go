@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -205,6 +206,57 @@ func TestBridge(t *testing.T) {
 	}
 	if err := m.Teardown(ctx, allocID); err != nil {
 		t.Errorf("removing what is not there: %v", err)
+	}
+}
+
+// TestCycles_I13 gives allocations networks and takes them away, LEAK_CYCLES times
+// (10): namespaces, interfaces, rules, leases, records, descriptors and goroutines
+// are as before.
+func TestCycles_I13(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	cycles := 10
+	if n, err := strconv.Atoi(os.Getenv("LEAK_CYCLES")); err == nil && n > 0 {
+		cycles = n
+	}
+	dir := tempDir(t)
+	m := manager(t, dir)
+	if _, ok := m.Bridge(); !ok {
+		t.Skip("the CNI plugins are not installed (containernetworking-plugins)")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(cycles)*10*time.Second)
+	defer cancel()
+	cycle := func(i int) {
+		id := fmt.Sprintf("cycle-%d", i)
+		if _, err := m.Setup(ctx, Request{AllocID: id, Mode: ModeBridge, Ports: []Port{{Host: 8080, Container: 80}}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Teardown(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func() (rules, descriptors int) {
+		for _, table := range []string{"nat", "filter"} {
+			rules += strings.Count(run(t, "iptables", "-t", table, "-S"), "\n")
+		}
+		open, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rules, len(open)
+	}
+	cycle(0) // the bridge and the plugins' chains stay
+	rules, descriptors := count()
+	goroutines := runtime.NumGoroutine()
+	for i := range cycles {
+		cycle(i + 1)
+	}
+	if left := traces(t, dir); len(left) > 0 {
+		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+	}
+	if r, d := count(); r != rules || d != descriptors || runtime.NumGoroutine() > goroutines {
+		t.Errorf("after %d cycles: %d rules, were %d; %d descriptors, were %d; %d goroutines, were %d", cycles, r, rules, d, descriptors, runtime.NumGoroutine(), goroutines)
 	}
 }
 

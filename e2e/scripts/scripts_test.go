@@ -38,13 +38,13 @@ import (
 	"github.com/nomadlite/nomadlite/e2e/agenttest"
 )
 
-func TestScripts(t *testing.T) { runScripts(t, "testdata") }
+func TestScripts(t *testing.T) { runScripts(t, testscript.Params{Dir: "testdata"}) }
 
-// TestNetworkScripts runs the scripts about networks in a network and mount
-// namespace of their own: the agent's bridge, rules and namespaces are gone
-// with it.
+// TestNetworkScripts runs each script about networks in a network and mount
+// namespace of its own: the agent's bridge, rules and namespaces are gone with
+// it.
 func TestNetworkScripts(t *testing.T) {
-	if os.Getenv("SCRIPTS_IN_NAMESPACE") != "" {
+	if file := os.Getenv("SCRIPT_IN_NAMESPACE"); file != "" {
 		for _, argv := range [][]string{
 			{"mount", "--make-rprivate", "/"}, {"mkdir", "-p", "/var/run/netns"}, {"mount", "-t", "tmpfs", "none", "/var/run/netns"},
 			{"ip", "link", "set", "lo", "up"},
@@ -53,7 +53,7 @@ func TestNetworkScripts(t *testing.T) {
 				t.Fatalf("%v: %v\n%s", argv, err, out)
 			}
 		}
-		runScripts(t, "testdata/network")
+		runScripts(t, testscript.Params{Files: []string{file}})
 		return
 	}
 	if os.Geteuid() != 0 {
@@ -68,15 +68,24 @@ func TestNetworkScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestNetworkScripts$", "-test.v")
-	cmd.Env = append(os.Environ(), "SCRIPTS_IN_NAMESPACE=1", "NOMADLITE_BIN="+bin)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	files, err := filepath.Glob("testdata/network/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			cmd := exec.Command(os.Args[0], "-test.run=^TestNetworkScripts$", "-test.v")
+			cmd.Env = append(os.Environ(), "SCRIPT_IN_NAMESPACE="+file, "NOMADLITE_BIN="+bin)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+		})
 	}
 }
 
-func runScripts(t *testing.T, dir string) {
+// runScripts runs scripts, those of a folder or files, against agents of their own.
+func runScripts(t *testing.T, params testscript.Params) {
 	bin, err := agenttest.Binary()
 	if err != nil {
 		t.Fatal(err)
@@ -85,53 +94,51 @@ func runScripts(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testscript.Run(t, testscript.Params{
-		Dir:                 dir,
-		RequireExplicitExec: true,
-		Setup: func(env *testscript.Env) error {
-			dir, err := os.MkdirTemp("", "nl") // sockets need short paths
-			if err != nil {
-				return err
-			}
-			env.Defer(func() { os.RemoveAll(dir) })
-			env.Setenv("AGENT", dir)
-			env.Setenv("EXAMPLES", examples)
-			env.Setenv("NOMADLITE", bin)
-			env.Setenv("NOMAD_CLI_SHOW_HINTS", "false")
-			env.Setenv("PATH", filepath.Dir(bin)+string(os.PathListSeparator)+os.Getenv("PATH"))
-			return nil
+	params.RequireExplicitExec = true
+	params.Setup = func(env *testscript.Env) error {
+		dir, err := os.MkdirTemp("", "nl") // sockets need short paths
+		if err != nil {
+			return err
+		}
+		env.Defer(func() { os.RemoveAll(dir) })
+		env.Setenv("AGENT", dir)
+		env.Setenv("EXAMPLES", examples)
+		env.Setenv("NOMADLITE", bin)
+		env.Setenv("NOMAD_CLI_SHOW_HINTS", "false")
+		env.Setenv("PATH", filepath.Dir(bin)+string(os.PathListSeparator)+os.Getenv("PATH"))
+		return nil
+	}
+	params.Condition = func(name string) (bool, error) {
+		if name == "root" {
+			return os.Geteuid() == 0, nil
+		}
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	params.Cmds = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+		"agent-start": agentStart,
+		"agent-kill":  withAgent(func(a *agenttest.Agent, _ []string) error { return a.Kill() }),
+		"agent-again": withAgent(func(a *agenttest.Agent, _ []string) error { return a.Again() }),
+		"agent-stop": withAgent(func(a *agenttest.Agent, _ []string) error {
+			_, err := a.Interrupt()
+			return err
+		}),
+		"eventually": eventually,
+		"first-line": func(ts *testscript.TestScript, _ bool, args []string) {
+			line, _, _ := strings.Cut(ts.ReadFile(args[1]), "\n")
+			ts.Setenv(args[0], strings.TrimSpace(line))
 		},
-		Condition: func(name string) (bool, error) {
-			if name == "root" {
-				return os.Geteuid() == 0, nil
-			}
-			return false, fmt.Errorf("unknown condition %q", name)
+		"serve": serve,
+		"free-port": func(ts *testscript.TestScript, _ bool, args []string) {
+			ports, err := agenttest.FreePorts(1)
+			ts.Check(err)
+			ts.Setenv(args[0], strconv.Itoa(ports[0]))
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"agent-start": agentStart,
-			"agent-kill":  withAgent(func(a *agenttest.Agent, _ []string) error { return a.Kill() }),
-			"agent-again": withAgent(func(a *agenttest.Agent, _ []string) error { return a.Again() }),
-			"agent-stop": withAgent(func(a *agenttest.Agent, _ []string) error {
-				_, err := a.Interrupt()
-				return err
-			}),
-			"eventually": eventually,
-			"first-line": func(ts *testscript.TestScript, _ bool, args []string) {
-				line, _, _ := strings.Cut(ts.ReadFile(args[1]), "\n")
-				ts.Setenv(args[0], strings.TrimSpace(line))
-			},
-			"serve": serve,
-			"free-port": func(ts *testscript.TestScript, _ bool, args []string) {
-				ports, err := agenttest.FreePorts(1)
-				ts.Check(err)
-				ts.Setenv(args[0], strconv.Itoa(ports[0]))
-			},
-			"resolves":   resolves,
-			"no-tasks":   withAgent(noTasks),
-			"no-dirs":    withAgent(noDirs),
-			"no-cgroups": withAgent(noCgroups),
-		},
-	})
+		"resolves":   resolves,
+		"no-tasks":   withAgent(noTasks),
+		"no-dirs":    withAgent(noDirs),
+		"no-cgroups": withAgent(noCgroups),
+	}
+	testscript.Run(t, params)
 }
 
 // running holds the agent of each script by its folder. Scripts run side by
