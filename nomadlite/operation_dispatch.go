@@ -55,7 +55,7 @@ func (s *Server) DispatchJob(ctx context.Context, ns, idempotencyToken string, r
 		return nil, err
 	}
 	now := time.Now()
-	cmd := &state.JobRegister{Job: dispatchedJob(parent, idempotencyToken, req, now), Now: now.UnixNano()}
+	cmd := &state.JobRegister{Job: dispatchedJob(parent, idempotencyToken, req, now), Launched: true, Now: now.UnixNano()}
 	if cmd.Job.Periodic == nil {
 		cmd.Eval = newEval(cmd.Job, structs.EvalTriggerJobRegister, cmd.Now)
 	}
@@ -166,7 +166,7 @@ func (s *Server) launch(ctx context.Context, parent *structs.Job, at time.Time) 
 	}
 	// Whoever registers the second first launches it; a command of an earlier
 	// leader may be committed after the look above.
-	cmd := &state.JobRegister{Job: child, Now: now, EnforceIndex: true}
+	cmd := &state.JobRegister{Job: child, Now: now, EnforceIndex: true, Launched: true}
 	if child.ParameterizedJob == nil {
 		cmd.Eval = newEval(child, structs.EvalTriggerPeriodicJob, now)
 	}

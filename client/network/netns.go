@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nomadlite/nomadlite/drivers/netns"
+	"github.com/nomadlite/nomadlite/plugins/netns"
 )
 
 // nsMagic is the type of the file system that namespaces live in.

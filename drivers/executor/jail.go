@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomadlite/nomadlite/client/rootfs"
-	"github.com/nomadlite/nomadlite/drivers/netns"
 	"github.com/nomadlite/nomadlite/plugins/driver"
 	"github.com/nomadlite/nomadlite/plugins/keeper"
+	"github.com/nomadlite/nomadlite/plugins/netns"
 )
 
 // Jail is what a task may see and do. It travels in handles.

@@ -18,9 +18,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomadlite/nomadlite/drivers/cgroup"
-	"github.com/nomadlite/nomadlite/drivers/netns"
 	"github.com/nomadlite/nomadlite/plugins/driver"
 	"github.com/nomadlite/nomadlite/plugins/keeper"
+	"github.com/nomadlite/nomadlite/plugins/netns"
 )
 
 // taskState is what finds a task again; it travels in its handle.

@@ -30,6 +30,7 @@ var floors = []floor{
 	{"wholefile", 0, []string{}},
 	{"plugins/proto", 0, []string{"plugins/proto"}},
 	{"plugins", 0.5, []string{"plugins"}},
+	{"plugins/netns", 0, []string{}},
 	{"plugins/drivertest", 1, []string{"plugins"}},
 	{"jobspec", 1, []string{"structs"}},
 	{"scheduler", 1, []string{"structs"}},
@@ -40,13 +41,12 @@ var floors = []floor{
 	// What fetches artifacts is a process of its own and knows nothing of ours.
 	{"client/artifact/fetch", 0.5, []string{}},
 	{"client/logs", 0.5, []string{"client/rootfs"}},
-	{"drivers", 1, []string{"plugins", "client/rootfs", "wholefile", "drivers/caps", "drivers/cgroup", "drivers/executor", "drivers/netns", "drivers/sandbox"}},
+	{"drivers", 1, []string{"plugins", "client/rootfs", "wholefile", "drivers/caps", "drivers/cgroup", "drivers/executor", "drivers/sandbox"}},
 	{"drivers/sandbox", 0.9, []string{"plugins", "drivers/caps", "drivers/cgroup", "drivers/executor"}},
-	{"drivers/executor", 0.8, []string{"plugins", "client/rootfs", "drivers/caps", "drivers/cgroup", "drivers/netns"}},
+	{"drivers/executor", 0.8, []string{"plugins", "client/rootfs", "drivers/caps", "drivers/cgroup"}},
 	{"drivers/caps", 0, []string{}},
 	// Control groups of tasks: one reading of both versions for all drivers.
 	{"drivers/cgroup", 0.5, []string{}},
-	{"drivers/netns", 0.5, []string{}},
 	{"nomadlite/state", 0.8, []string{"structs", "nomadlite/state"}},
 	// The control loops: one subject each, over the state, blind to the log.
 	{"nomadlite/broker", 1, []string{"structs", "nomadlite/state"}},

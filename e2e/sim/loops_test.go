@@ -107,7 +107,7 @@ func (c *cluster) launch(_ context.Context, parent *structs.Job, at time.Time) e
 	if c.snapshot().Job(child.Namespace, child.ID) != nil {
 		return nil
 	}
-	err := c.must(fsm.JobRegister, &state.JobRegister{Job: child, Now: c.now.UnixNano(), EnforceIndex: true, Eval: c.newEval(child, structs.EvalTriggerPeriodicJob)})
+	err := c.must(fsm.JobRegister, &state.JobRegister{Job: child, Now: c.now.UnixNano(), EnforceIndex: true, Launched: true, Eval: c.newEval(child, structs.EvalTriggerPeriodicJob)})
 	if err != nil && c.snapshot().Job(child.Namespace, child.ID) != nil {
 		return nil
 	}

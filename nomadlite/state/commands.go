@@ -30,7 +30,10 @@ type JobRegister struct {
 	// JobModifyIndex, 0 meaning that the job must not exist.
 	EnforceIndex   bool
 	JobModifyIndex uint64
-	Now            int64 // unix nanoseconds, the SubmitTime of a new version
+	// Launched is set for a child that the servers make: its parent must be there,
+	// and not be stopped.
+	Launched bool
+	Now      int64 // unix nanoseconds, the SubmitTime of a new version
 }
 
 // JobResult is the result of JobRegister, JobDeregister, JobScale and

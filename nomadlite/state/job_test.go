@@ -282,7 +282,7 @@ func TestChildOfAStoppedJob_I12(t *testing.T) {
 	child := testJob("cron/periodic-1", 1)
 	child.ParentID = "cron"
 	launch := func() error {
-		_, err := do(w, (*Txn).RegisterJob, &JobRegister{Job: child, Now: w.now, EnforceIndex: true})
+		_, err := do(w, (*Txn).RegisterJob, &JobRegister{Job: child, Now: w.now, EnforceIndex: true, Launched: true})
 		return err
 	}
 	if err := launch(); structs.KindOf(err) != structs.Conflict || w.s.Snapshot().Job("default", child.ID) != nil {

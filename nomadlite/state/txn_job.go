@@ -26,7 +26,7 @@ func (t *Txn) RegisterJob(c *JobRegister) (*JobResult, error) {
 			return nil, err
 		}
 	}
-	if old == nil && c.Job.ParentID != "" {
+	if old == nil && c.Launched {
 		if err := t.mayHaveChildren(ns, c.Job.ParentID); err != nil {
 			return nil, err
 		}
