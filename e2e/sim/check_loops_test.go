@@ -33,7 +33,10 @@ func (k *checker) placed(c *cluster, snap *state.Snapshot, a *structs.Allocation
 		if n := snap.Node(a.NodeID); n == nil || n.Drain || n.SchedulingEligibility != structs.NodeEligible {
 			c.fail("I-18: allocation %s was placed on node %s, which takes none", a.ID, a.NodeID)
 		}
-		if d := snap.Deployment(a.DeploymentID); d != nil && a.Job.Type == structs.JobTypeService {
+		// What ran a job that was purged since can only be followed by the present one.
+		before := snap.Alloc(a.PreviousAllocation)
+		stranger := before != nil && before.Job.CreateIndex != a.Job.CreateIndex
+		if d := snap.Deployment(a.DeploymentID); d != nil && !stranger && a.Job.Type == structs.JobTypeService {
 			if g := d.TaskGroups[a.TaskGroup]; g.DesiredCanaries > 0 && !g.Promoted && !slices.Contains(g.PlacedCanaries, a.ID) {
 				c.fail("I-07: allocation %s of version %d was placed before its canaries were promoted", a.ID, a.Job.Version)
 			}
