@@ -33,10 +33,7 @@ func (k *checker) placed(c *cluster, snap *state.Snapshot, a *structs.Allocation
 		if n := snap.Node(a.NodeID); n == nil || n.Drain || n.SchedulingEligibility != structs.NodeEligible {
 			c.fail("I-18: allocation %s was placed on node %s, which takes none", a.ID, a.NodeID)
 		}
-		// What ran a job that was purged since can only be followed by the present one.
-		before := snap.Alloc(a.PreviousAllocation)
-		stranger := before != nil && before.Job.CreateIndex != a.Job.CreateIndex
-		if d := snap.Deployment(a.DeploymentID); d != nil && !stranger && a.Job.Type == structs.JobTypeService {
+		if d := snap.Deployment(a.DeploymentID); d != nil && !followsAnother(snap, a) && a.Job.Type == structs.JobTypeService {
 			if g := d.TaskGroups[a.TaskGroup]; g.DesiredCanaries > 0 && !g.Promoted && !slices.Contains(g.PlacedCanaries, a.ID) {
 				c.fail("I-07: allocation %s of version %d was placed before its canaries were promoted", a.ID, a.Job.Version)
 			}
@@ -52,6 +49,13 @@ func (k *checker) placed(c *cluster, snap *state.Snapshot, a *structs.Allocation
 	case by.Job.Priority-a.Job.Priority < 10:
 		c.fail("I-19: allocation %s of priority %d was evicted for one of priority %d", a.ID, a.Job.Priority, by.Job.Priority)
 	}
+}
+
+// followsAnother reports whether an allocation replaces one of a job of its name
+// that was purged since: it can only run the present one.
+func followsAnother(snap *state.Snapshot, a *structs.Allocation) bool {
+	before := snap.Alloc(a.PreviousAllocation)
+	return before != nil && before.Job.CreateIndex != a.Job.CreateIndex
 }
 
 // once checks that what has completed of a batch job is not placed again (B-06),

@@ -109,7 +109,8 @@ func mayBeTwice(snap *state.Snapshot, a, b *structs.Allocation) bool {
 		g := a.Job.LookupGroup(a.TaskGroup)
 		return g.Disconnect != nil && structs.Val(g.Disconnect.LostAfter) > 0
 	}
-	return a.Job.Version != b.Job.Version && (canary(a) || canary(b)) || unknown(a) || unknown(b)
+	others := a.Job.Version != b.Job.Version || followsAnother(snap, a) || followsAnother(snap, b)
+	return others && (canary(a) || canary(b)) || unknown(a) || unknown(b)
 }
 
 // groupKey is a group of a job.
