@@ -52,10 +52,10 @@ func (k *checker) placed(c *cluster, snap *state.Snapshot, a *structs.Allocation
 }
 
 // followsAnother reports whether an allocation replaces one of a job of its name
-// that was purged since: it can only run the present one.
+// that was purged since, or what replaced one: it can only run the present one.
 func followsAnother(snap *state.Snapshot, a *structs.Allocation) bool {
 	before := snap.Alloc(a.PreviousAllocation)
-	return before != nil && before.Job.CreateIndex != a.Job.CreateIndex
+	return before != nil && (before.Job.CreateIndex != a.Job.CreateIndex || followsAnother(snap, before))
 }
 
 // once checks that what has completed of a batch job is not placed again (B-06),
