@@ -33,7 +33,7 @@ func (k *checker) placed(c *cluster, snap *state.Snapshot, a *structs.Allocation
 		if n := snap.Node(a.NodeID); n == nil || n.Drain || n.SchedulingEligibility != structs.NodeEligible {
 			c.fail("I-18: allocation %s was placed on node %s, which takes none", a.ID, a.NodeID)
 		}
-		if d := snap.Deployment(a.DeploymentID); d != nil && !followsAnother(snap, a) && a.Job.Type == structs.JobTypeService {
+		if d := snap.Deployment(a.DeploymentID); d != nil && isNew(snap, a) && a.Job.Type == structs.JobTypeService {
 			if g := d.TaskGroups[a.TaskGroup]; g.DesiredCanaries > 0 && !g.Promoted && !slices.Contains(g.PlacedCanaries, a.ID) {
 				c.fail("I-07: allocation %s of version %d was placed before its canaries were promoted", a.ID, a.Job.Version)
 			}
@@ -56,6 +56,16 @@ func (k *checker) placed(c *cluster, snap *state.Snapshot, a *structs.Allocation
 func followsAnother(snap *state.Snapshot, a *structs.Allocation) bool {
 	before := snap.Alloc(a.PreviousAllocation)
 	return before != nil && (before.Job.CreateIndex != a.Job.CreateIndex || followsAnother(snap, before))
+}
+
+// isNew reports whether an allocation replaces nothing, or an older version of its
+// job: while canaries wait for promotion it must be one of them.
+func isNew(snap *state.Snapshot, a *structs.Allocation) bool {
+	if a.PreviousAllocation == "" {
+		return true
+	}
+	before := snap.Alloc(a.PreviousAllocation)
+	return before != nil && before.Job.CreateIndex == a.Job.CreateIndex && before.Job.Version < a.Job.Version
 }
 
 // once checks that what has completed of a batch job is not placed again (B-06),
