@@ -246,8 +246,9 @@ func (c *cluster) jobRest(snap *state.Snapshot, job *structs.Job, waits string) 
 			running++
 		}
 	}
-	if d := snap.LatestDeployment(job.Namespace, job.ID); d != nil && d.Status == structs.DeploymentStatusFailed && d.JobVersion == job.Version && running < want {
-		return "" // nothing more of a version is placed that failed
+	if d := snap.LatestDeployment(job.Namespace, job.ID); running < want && job.Update != nil && structs.Val(job.Update.MaxParallel) > 0 &&
+		(d == nil || d.Status == structs.DeploymentStatusFailed && d.JobVersion == job.Version) {
+		return "" // nothing more of a version is placed that failed; it may have been collected
 	}
 	if job.Type == structs.JobTypeService && running != want && (waits == "" || running > want) {
 		return fmt.Sprintf("I-01: %d of %d allocations of job %q run, and nothing waits", running, want, job.ID)
