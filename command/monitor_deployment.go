@@ -102,7 +102,7 @@ func deploymentProgress(d *structs.Deployment) string {
 		if s.UnhealthyAllocs > 0 {
 			parts[i] += fmt.Sprintf(", %d unhealthy", s.UnhealthyAllocs)
 		}
-		if s.DesiredCanaries > 0 && !s.Promoted {
+		if s.AwaitsPromotion() {
 			parts[i] += fmt.Sprintf(", %d of %d canaries placed", len(s.PlacedCanaries), s.DesiredCanaries)
 		}
 	}

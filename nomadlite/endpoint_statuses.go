@@ -108,7 +108,7 @@ func statusDeployment(d *structs.Deployment) *api.JobStatusDeployment {
 		StatusDescription: d.StatusDescription, AllAutoPromote: len(d.TaskGroups) > 0}
 	for _, g := range d.TaskGroups {
 		out.AllAutoPromote = out.AllAutoPromote && g.AutoPromote
-		out.RequiresPromotion = out.RequiresPromotion || g.DesiredCanaries > 0 && !g.Promoted
+		out.RequiresPromotion = out.RequiresPromotion || g.AwaitsPromotion()
 	}
 	return out
 }

@@ -169,7 +169,7 @@ func (r *rollout) finish(d *decision) {
 // healthy reports whether every group of a deployment arrived.
 func healthy(d *structs.Deployment) bool {
 	for _, s := range d.TaskGroups {
-		if s.DesiredCanaries > 0 && !s.Promoted || s.HealthyAllocs < max(s.DesiredTotal, s.DesiredCanaries) {
+		if s.AwaitsPromotion() || s.HealthyAllocs < max(s.DesiredTotal, s.DesiredCanaries) {
 			return false
 		}
 	}
@@ -300,7 +300,7 @@ func (r *rollout) room(limit int, group string, allocs []*structs.Allocation) in
 // before anything else of the new version is placed.
 func (r *rollout) awaitsPromotion(group string) bool {
 	s := r.state(group)
-	return s != nil && s.DesiredCanaries > 0 && !s.Promoted
+	return s != nil && s.AwaitsPromotion()
 }
 
 // place asks for placements: what must be replaced at once, canaries, missing

@@ -68,7 +68,7 @@ func (s *systemReconciler) expected() int {
 		if a.TaskGroup != s.group.Name || a.DeploymentID != id {
 			continue
 		}
-		wasHealthy := a.DeploymentStatus != nil && structs.Val(a.DeploymentStatus.Healthy)
+		wasHealthy := a.DeploymentHealthy()
 		if wasHealthy || !a.Terminal() && !gone[a.ID] {
 			n++
 		}

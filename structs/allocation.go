@@ -96,6 +96,12 @@ func (a *Allocation) ClientTerminal() bool { return ClientStatusTerminal(a.Clien
 // Terminal reports whether the allocation is done for either side.
 func (a *Allocation) Terminal() bool { return a.ServerTerminal() || a.ClientTerminal() }
 
+// DeploymentHealthy reports whether the allocation was found healthy in its
+// deployment; it may have ended since.
+func (a *Allocation) DeploymentHealthy() bool {
+	return a.DeploymentStatus != nil && Val(a.DeploymentStatus.Healthy)
+}
+
 // ClientStatusTerminal reports whether a client status is final.
 func ClientStatusTerminal(status string) bool {
 	switch status {

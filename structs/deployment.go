@@ -70,7 +70,7 @@ func (d *Deployment) AutoReverts() bool {
 func (d *Deployment) RunningDescription() string {
 	canaries, auto := false, true
 	for _, g := range d.TaskGroups {
-		if g.DesiredCanaries > 0 && !g.Promoted {
+		if g.AwaitsPromotion() {
 			canaries, auto = true, auto && g.AutoPromote
 		}
 	}
@@ -97,6 +97,10 @@ type DeploymentState struct {
 	HealthyAllocs     int
 	UnhealthyAllocs   int
 }
+
+// AwaitsPromotion reports whether canaries of the group must be promoted before
+// anything else of the new version is placed.
+func (s *DeploymentState) AwaitsPromotion() bool { return s.DesiredCanaries > 0 && !s.Promoted }
 
 // DeploymentStatusUpdate changes the status of a deployment.
 type DeploymentStatusUpdate struct {

@@ -34,7 +34,7 @@ func (k *checker) placed(c *cluster, snap *state.Snapshot, a *structs.Allocation
 			c.fail("I-18: allocation %s was placed on node %s, which takes none", a.ID, a.NodeID)
 		}
 		if d := snap.Deployment(a.DeploymentID); d != nil && isNew(snap, a) && a.Job.Type == structs.JobTypeService {
-			if g := d.TaskGroups[a.TaskGroup]; g.DesiredCanaries > 0 && !g.Promoted && !slices.Contains(g.PlacedCanaries, a.ID) {
+			if g := d.TaskGroups[a.TaskGroup]; g.AwaitsPromotion() && !slices.Contains(g.PlacedCanaries, a.ID) {
 				c.fail("I-07: allocation %s of version %d was placed before its canaries were promoted", a.ID, a.Job.Version)
 			}
 		}

@@ -213,7 +213,7 @@ func (c *cluster) tidy() {
 func (c *cluster) mayPromote(snap *state.Snapshot, d *structs.Deployment) bool {
 	waits := false
 	for _, g := range d.TaskGroups {
-		if g.DesiredCanaries > 0 && !g.Promoted {
+		if g.AwaitsPromotion() {
 			waits = true
 			if healthyCanaries(snap, g) < g.DesiredCanaries {
 				return false
@@ -226,7 +226,7 @@ func (c *cluster) mayPromote(snap *state.Snapshot, d *structs.Deployment) bool {
 func healthyCanaries(snap *state.Snapshot, g *structs.DeploymentState) int {
 	healthy := 0
 	for _, id := range g.PlacedCanaries {
-		if a := snap.Alloc(id); a != nil && a.DeploymentStatus != nil && structs.Val(a.DeploymentStatus.Healthy) {
+		if a := snap.Alloc(id); a != nil && a.DeploymentHealthy() {
 			healthy++
 		}
 	}

@@ -101,7 +101,7 @@ func count(d *structs.Deployment, healthyCanaries, live map[string]int) counts {
 	canaries, ready := 0, true
 	for name, g := range d.TaskGroups {
 		c.healthy += g.HealthyAllocs
-		waits, healthy := waiting(g), g.HealthyAllocs
+		waits, healthy := g.AwaitsPromotion(), g.HealthyAllocs
 		if waits && healthyCanaries != nil {
 			healthy = healthyCanaries[name]
 		}
@@ -126,9 +126,6 @@ func count(d *structs.Deployment, healthyCanaries, live map[string]int) counts {
 	c.promote = canaries > 0 && ready
 	return c
 }
-
-// waiting reports whether the canaries of a group are not promoted.
-func waiting(g *structs.DeploymentState) bool { return g.DesiredCanaries > 0 && !g.Promoted }
 
 // Deps is what a Watcher needs. The functions commit commands.
 type Deps struct {

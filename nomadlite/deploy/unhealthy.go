@@ -56,14 +56,14 @@ func examine(snap *state.Snapshot, d *structs.Deployment) sick {
 func liveCanaries(snap *state.Snapshot, d *structs.Deployment) map[string]int {
 	var out map[string]int
 	for name, g := range d.TaskGroups {
-		if !waiting(g) {
+		if !g.AwaitsPromotion() {
 			continue
 		}
 		if out == nil {
 			out = map[string]int{}
 		}
 		for _, id := range g.PlacedCanaries {
-			if a := snap.Alloc(id); a != nil && !a.Terminal() && a.DeploymentStatus != nil && structs.Val(a.DeploymentStatus.Healthy) {
+			if a := snap.Alloc(id); a != nil && !a.Terminal() && a.DeploymentHealthy() {
 				out[name]++
 			}
 		}
@@ -85,7 +85,7 @@ func liveHealthy(snap *state.Snapshot, d *structs.Deployment, job *structs.Job) 
 	}
 	out := map[string]int{}
 	for a := range snap.AllocsByDeployment(d.ID) {
-		if !a.Terminal() && a.DeploymentStatus != nil && structs.Val(a.DeploymentStatus.Healthy) {
+		if !a.Terminal() && a.DeploymentHealthy() {
 			out[a.TaskGroup]++
 		}
 	}

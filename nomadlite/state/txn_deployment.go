@@ -168,7 +168,7 @@ func (t *Txn) PromoteDeployment(c *DeploymentPromote) error {
 		if g == nil {
 			return structs.Errorf(structs.NotFound, "cannot promote deployment %q: it has no group %q", d.ID, name)
 		}
-		if g.DesiredCanaries > 0 && !g.Promoted {
+		if g.AwaitsPromotion() {
 			if healthy := t.healthyCanaries(d.ID, name); healthy < g.DesiredCanaries {
 				return structs.Errorf(structs.Rejected, "Task group %q has %d/%d healthy allocations", name, healthy, g.DesiredCanaries)
 			}
