@@ -49,12 +49,13 @@ type Facts struct {
 	Asked int
 	// Spent is set when an unhealthy allocation has no attempts left.
 	Spent bool
-	// Canaries are how many canaries live and are healthy, by group; nil is as the
-	// deployment counts, which does not forget those that have ended.
-	Canaries map[string]int
-	// Healthy is the same of all allocations; a service is not complete with those
-	// that have ended.
-	Healthy map[string]int
+	// Living are how many of a group's healthy allocations have not ended; a group
+	// that is not in it is as the deployment counts, which does not forget them.
+	Living map[string]int
+	// Lost is since when canaries are missing that were all healthy once, the zero
+	// time when none are. Their group has its progress deadline from then on: an
+	// operator may have taken longer to promote it.
+	Lost time.Time
 }
 
 // Decide says what a running deployment needs. The scheduler is not asked for
@@ -67,7 +68,7 @@ func Decide(d *structs.Deployment, f Facts, now time.Time) Action {
 	if f.Job == nil || f.Job.Stop || f.Job.CreateIndex != d.JobCreateIndex {
 		return Action{Status: structs.DeploymentStatusCancelled, Description: descStopped}
 	}
-	c := count(d, f.Canaries, f.Healthy)
+	c := count(d, f)
 	next := c.healthy > f.Asked && d.JobVersion > 0
 	switch {
 	case c.complete:
@@ -96,21 +97,18 @@ type counts struct {
 	deadline   time.Time // the first of the incomplete groups that move
 }
 
-func count(d *structs.Deployment, healthyCanaries, live map[string]int) counts {
+func count(d *structs.Deployment, f Facts) counts {
 	c := counts{complete: true}
 	canaries, ready := 0, true
 	for name, g := range d.TaskGroups {
 		c.healthy += g.HealthyAllocs
-		waits, healthy := g.AwaitsPromotion(), g.HealthyAllocs
-		if waits && healthyCanaries != nil {
-			healthy = healthyCanaries[name]
+		waits, healthy, by := g.AwaitsPromotion(), g.HealthyAllocs, g.RequireProgressBy
+		if n, known := f.Living[name]; known {
+			healthy = min(healthy, n)
 		}
 		if waits {
 			canaries++
 			ready = ready && g.AutoPromote && healthy >= g.DesiredCanaries
-		}
-		if live != nil {
-			healthy = min(healthy, live[name])
 		}
 		if !waits && healthy >= g.DesiredTotal {
 			continue
@@ -118,13 +116,31 @@ func count(d *structs.Deployment, healthyCanaries, live map[string]int) counts {
 		c.complete = false
 		c.autoRevert = c.autoRevert || g.AutoRevert
 		c.hopeless = c.hopeless || g.UnhealthyAllocs > 0 && g.ProgressDeadline == 0
+		if again := f.Lost.Add(g.ProgressDeadline); lost(g, healthy) && again.After(by) {
+			by = again
+		}
 		waitsForOperator := waits && healthy >= g.DesiredCanaries
-		if !waitsForOperator && !g.RequireProgressBy.IsZero() && (c.deadline.IsZero() || g.RequireProgressBy.Before(c.deadline)) {
-			c.deadline = g.RequireProgressBy
+		if !waitsForOperator && !g.RequireProgressBy.IsZero() && (c.deadline.IsZero() || by.Before(c.deadline)) {
+			c.deadline = by
 		}
 	}
 	c.promote = canaries > 0 && ready
 	return c
+}
+
+// lost reports whether canaries of a group are missing that were all healthy
+// once; healthy are those that live.
+func lost(g *structs.DeploymentState, healthy int) bool {
+	return g.AwaitsPromotion() && g.HealthyAllocs >= g.DesiredCanaries && healthy < g.DesiredCanaries
+}
+
+func anyLost(d *structs.Deployment, living map[string]int) bool {
+	for name, g := range d.TaskGroups {
+		if n, known := living[name]; known && lost(g, n) {
+			return true
+		}
+	}
+	return false
 }
 
 // Deps is what a Watcher needs. The functions commit commands.
@@ -152,6 +168,7 @@ type seen struct {
 	d     *structs.Deployment
 	job   *structs.Job
 	asked int       // how many allocations were healthy when the scheduler was last asked
+	lost  time.Time // since when canaries are missing, zero when none are
 	again time.Time // when to look without a change
 }
 
@@ -168,9 +185,9 @@ const (
 	idle = time.Hour
 	// settle is between two looks while things change.
 	settle = 20 * time.Millisecond
-	// sickPause is how soon to look again at an unhealthy allocation that has
-	// not ended.
-	sickPause = 2 * time.Second
+	// allocPause is how soon to look again where an allocation may end without a
+	// change of the deployment.
+	allocPause = 2 * time.Second
 	// errorPause is how soon to look again after a command failed.
 	errorPause = time.Second
 	// atOnce is how many commands are under way at the same time.
@@ -217,7 +234,7 @@ func (w *Watcher) Look(ctx context.Context, now time.Time) time.Duration {
 			active[d.ID] = before
 			continue
 		}
-		one := &seen{d: d, job: job, asked: count(d, nil, nil).healthy, again: now.Add(idle)}
+		one := &seen{d: d, job: job, asked: count(d, Facts{}).healthy, again: now.Add(idle)}
 		active[d.ID] = one
 		acts.Go(func() error { w.act(ctx, snap, before, one, now); return nil })
 	}
@@ -236,13 +253,19 @@ func (w *Watcher) act(ctx context.Context, snap *state.Snapshot, before, one *se
 	if before != nil {
 		asked = before.asked
 	}
-	sick := examine(snap, one.d)
-	a := Decide(one.d, Facts{Job: one.job, Asked: asked, Spent: sick.spent, Canaries: liveCanaries(snap, one.d), Healthy: liveHealthy(snap, one.d, one.job)}, now)
+	sick, living := examine(snap, one.d), living(snap, one.d, one.job)
+	if anyLost(one.d, living) {
+		one.lost = now
+		if before != nil && !before.lost.IsZero() {
+			one.lost = before.lost
+		}
+	}
+	a := Decide(one.d, Facts{Job: one.job, Asked: asked, Spent: sick.spent, Living: living, Lost: one.lost}, now)
 	a.Evaluate = a.Evaluate || len(sick.replace) > 0
 	if a.After > 0 {
 		one.again = now.Add(a.After)
 	}
-	if soon := now.Add(sickPause); sick.waits && soon.Before(one.again) {
+	if soon := now.Add(allocPause); (sick.waits || len(living) > 0) && soon.Before(one.again) {
 		one.again = soon
 	}
 	err := w.replace(ctx, sick.replace, now)

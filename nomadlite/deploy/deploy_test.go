@@ -18,8 +18,8 @@ func TestDecide(t *testing.T) {
 		status  string
 		healthy int
 		spent   bool
-		live    map[string]int // healthy canaries
-		all     map[string]int // healthy allocations that live
+		live    map[string]int // healthy allocations that have not ended
+		lost    time.Time
 		groups  map[string]*group
 		want    Action
 	}{
@@ -30,7 +30,7 @@ func TestDecide(t *testing.T) {
 		{name: "another job of that name", job: &structs.Job{CreateIndex: 6}, want: Action{Status: "cancelled", Description: descStopped}},
 		{name: "complete", job: job, groups: map[string]*group{"g": {DesiredTotal: 2, HealthyAllocs: 2}, "h": {DesiredTotal: 1, HealthyAllocs: 1}},
 			want: Action{Status: "successful", Description: descSuccessful}},
-		{name: "complete, but for one that has ended", job: job, healthy: 2, all: map[string]int{"g": 1},
+		{name: "complete, but for one that has ended", job: job, healthy: 2, live: map[string]int{"g": 1},
 			groups: map[string]*group{"g": {DesiredTotal: 2, HealthyAllocs: 2, RequireProgressBy: now.Add(time.Minute)}}, want: Action{After: time.Minute}},
 		{name: "progress", job: job, healthy: 1, groups: map[string]*group{"g": {DesiredTotal: 3, HealthyAllocs: 2, RequireProgressBy: now.Add(time.Minute)}},
 			want: Action{Evaluate: true, After: time.Minute}},
@@ -53,6 +53,12 @@ func TestDecide(t *testing.T) {
 		{name: "a canary that was healthy and is lost", job: job, healthy: 2, live: map[string]int{"g": 1},
 			groups: map[string]*group{"g": {DesiredTotal: 3, DesiredCanaries: 2, HealthyAllocs: 2, AutoPromote: true, RequireProgressBy: now}},
 			want:   Action{Status: "failed", Description: descDeadline, Evaluate: true}},
+		{name: "a canary lost while an operator decides", job: job, healthy: 2, live: map[string]int{"g": 1}, lost: now.Add(-time.Second),
+			groups: map[string]*group{"g": {DesiredTotal: 3, DesiredCanaries: 2, HealthyAllocs: 2, ProgressDeadline: time.Minute, RequireProgressBy: now}},
+			want:   Action{After: 59 * time.Second}},
+		{name: "a canary lost while an operator decides, and not placed in time", job: job, healthy: 2, live: map[string]int{"g": 1}, lost: now.Add(-time.Minute),
+			groups: map[string]*group{"g": {DesiredTotal: 3, DesiredCanaries: 2, HealthyAllocs: 2, ProgressDeadline: time.Minute, RequireProgressBy: now.Add(-time.Hour)}},
+			want:   Action{Status: "failed", Description: descDeadline, Evaluate: true}},
 		{name: "canaries late", job: job, groups: map[string]*group{"g": {DesiredTotal: 3, DesiredCanaries: 1, RequireProgressBy: now}},
 			want: Action{Status: "failed", Description: descDeadline, Evaluate: true}},
 	} {
@@ -64,7 +70,7 @@ func TestDecide(t *testing.T) {
 			if d.Status == "" {
 				d.Status = structs.DeploymentStatusRunning
 			}
-			if got := Decide(d, Facts{Job: tt.job, Asked: tt.healthy, Spent: tt.spent, Canaries: tt.live, Healthy: tt.all}, now); got != tt.want {
+			if got := Decide(d, Facts{Job: tt.job, Asked: tt.healthy, Spent: tt.spent, Living: tt.live, Lost: tt.lost}, now); got != tt.want {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})

@@ -51,41 +51,35 @@ func examine(snap *state.Snapshot, d *structs.Deployment) sick {
 	return s
 }
 
-// liveCanaries counts the canaries that live and are healthy, by group; nil when
-// none is waited for. The counters of a deployment keep those that have ended.
-func liveCanaries(snap *state.Snapshot, d *structs.Deployment) map[string]int {
-	var out map[string]int
-	for name, g := range d.TaskGroups {
-		if !g.AwaitsPromotion() {
-			continue
-		}
-		if out == nil {
-			out = map[string]int{}
-		}
-		for _, id := range g.PlacedCanaries {
-			if a := snap.Alloc(id); a != nil && !a.Terminal() && a.DeploymentHealthy() {
-				out[name]++
-			}
-		}
-	}
-	return out
-}
-
-// liveHealthy counts the healthy allocations of a service's deployment that live,
-// by group; nil where the deployment's own counters do not say that it is
-// complete, and of system jobs, whose totals count what was healthy once.
-func liveHealthy(snap *state.Snapshot, d *structs.Deployment, job *structs.Job) map[string]int {
-	if job == nil || job.Type != structs.JobTypeService {
-		return nil
-	}
-	for _, g := range d.TaskGroups {
-		if g.HealthyAllocs < g.DesiredTotal {
-			return nil
-		}
-	}
+// living counts the healthy allocations that have not ended, of the groups whose
+// own counters do not do: they keep those that have. These are the canaries of a
+// group that waits for its promotion, and of a service all groups, once they are
+// complete by their counters; the totals of system jobs count what was healthy
+// once.
+func living(snap *state.Snapshot, d *structs.Deployment, job *structs.Job) map[string]int {
 	out := map[string]int{}
+	complete := job != nil && job.Type == structs.JobTypeService
+	for _, g := range d.TaskGroups {
+		complete = complete && g.HealthyAllocs >= g.DesiredTotal
+	}
+	for name, g := range d.TaskGroups {
+		switch {
+		case g.AwaitsPromotion():
+			out[name] = 0
+			for _, id := range g.PlacedCanaries {
+				if a := snap.Alloc(id); a != nil && !a.Terminal() && a.DeploymentHealthy() {
+					out[name]++
+				}
+			}
+		case complete:
+			out[name] = 0
+		}
+	}
+	if !complete {
+		return out
+	}
 	for a := range snap.AllocsByDeployment(d.ID) {
-		if !a.Terminal() && a.DeploymentHealthy() {
+		if g := d.TaskGroups[a.TaskGroup]; g != nil && !g.AwaitsPromotion() && !a.Terminal() && a.DeploymentHealthy() {
 			out[a.TaskGroup]++
 		}
 	}
