@@ -160,16 +160,32 @@ func (r *rollout) finish(d *decision) {
 			r.pending = true
 		}
 	}
-	if r.current == nil || r.created != nil || r.pending || r.halted || !healthy(r.current) {
+	if r.current == nil || r.created != nil || r.pending || r.halted || !r.arrived() {
 		return
 	}
 	d.setStatus(r.pass, r.current, structs.DeploymentStatusSuccessful, descDeploymentSuccessful)
 }
 
-// healthy reports whether every group of a deployment arrived.
-func healthy(d *structs.Deployment) bool {
-	for _, s := range d.TaskGroups {
+// arrived reports whether every group of the current deployment has what it
+// wants. Of a service only those count that live; the totals of system jobs count
+// what was healthy once.
+func (r *rollout) arrived() bool {
+	for _, s := range r.current.TaskGroups {
 		if s.AwaitsPromotion() || s.HealthyAllocs < max(s.DesiredTotal, s.DesiredCanaries) {
+			return false
+		}
+	}
+	if r.pass.job.Type != structs.JobTypeService {
+		return true
+	}
+	living := map[string]int{}
+	for _, a := range r.pass.allocs {
+		if a.DeploymentID == r.current.ID && a.LivesHealthy() {
+			living[a.TaskGroup]++
+		}
+	}
+	for name, s := range r.current.TaskGroups {
+		if living[name] < s.DesiredTotal {
 			return false
 		}
 	}

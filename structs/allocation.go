@@ -102,6 +102,10 @@ func (a *Allocation) DeploymentHealthy() bool {
 	return a.DeploymentStatus != nil && Val(a.DeploymentStatus.Healthy)
 }
 
+// LivesHealthy reports whether the allocation was found healthy in its deployment
+// and has not ended. A deployment's own counters keep those that have.
+func (a *Allocation) LivesHealthy() bool { return !a.Terminal() && a.DeploymentHealthy() }
+
 // ClientStatusTerminal reports whether a client status is final.
 func ClientStatusTerminal(status string) bool {
 	switch status {

@@ -67,7 +67,7 @@ func living(snap *state.Snapshot, d *structs.Deployment, job *structs.Job) map[s
 		case g.AwaitsPromotion():
 			out[name] = 0
 			for _, id := range g.PlacedCanaries {
-				if a := snap.Alloc(id); a != nil && !a.Terminal() && a.DeploymentHealthy() {
+				if a := snap.Alloc(id); a != nil && a.LivesHealthy() {
 					out[name]++
 				}
 			}
@@ -79,7 +79,7 @@ func living(snap *state.Snapshot, d *structs.Deployment, job *structs.Job) map[s
 		return out
 	}
 	for a := range snap.AllocsByDeployment(d.ID) {
-		if g := d.TaskGroups[a.TaskGroup]; g != nil && !g.AwaitsPromotion() && !a.Terminal() && a.DeploymentHealthy() {
+		if g := d.TaskGroups[a.TaskGroup]; g != nil && !g.AwaitsPromotion() && a.LivesHealthy() {
 			out[a.TaskGroup]++
 		}
 	}
