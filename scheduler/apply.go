@@ -199,6 +199,9 @@ func (p *pass) withdraw(d *decision) {
 		}
 		if gd.group != nil {
 			p.queued[gd.name] = len(gd.asks)
+			for _, old := range gd.older {
+				p.queued[gd.name] += len(old.asks)
+			}
 		}
 	}
 	p.plan.Stops = stops

@@ -30,7 +30,8 @@ func encodePlan(p *structs.Plan) ([]byte, error) {
 	w.number(p.JobVersion)
 	w.number(p.JobModifyIndex)
 	w.number(p.SnapshotIndex)
-	w.flag(p.AllAtOnce)
+	older := slices.ContainsFunc(p.Groups, func(g *structs.PlanGroup) bool { return g.Older > 0 })
+	w.number(planFlags(p.AllAtOnce, older))
 	w.signed(p.Now)
 	w.number(uint64(len(p.Groups)))
 	for _, g := range p.Groups {
@@ -52,7 +53,7 @@ func encodePlan(p *structs.Plan) ([]byte, error) {
 	w.noun(p.DeploymentUpdates)
 	w.noun(p.Eval)
 	w.noun(p.NewEvals)
-	if slices.ContainsFunc(p.Groups, func(g *structs.PlanGroup) bool { return g.Older > 0 }) {
+	if older {
 		for _, g := range p.Groups { // rare, and so at the end
 			w.number(g.Older)
 		}
@@ -60,12 +61,26 @@ func encodePlan(p *structs.Plan) ([]byte, error) {
 	return w.b, w.err
 }
 
+// planFlags is the number that stands for what holds of a whole plan: 1 for all at
+// once, 2 when some group is of an older version, listed at the end.
+func planFlags(allAtOnce, older bool) (n uint64) {
+	if allAtOnce {
+		n |= 1
+	}
+	if older {
+		n |= 2
+	}
+	return n
+}
+
 func decodePlan(b []byte) (*structs.Plan, error) {
 	r := &reader{b: b}
 	p := &structs.Plan{
 		Epoch: r.number(), EvalID: r.id(), Namespace: r.text(), JobID: r.text(), JobVersion: r.number(),
-		JobModifyIndex: r.number(), SnapshotIndex: r.number(), AllAtOnce: r.flag(), Now: r.signed(),
+		JobModifyIndex: r.number(), SnapshotIndex: r.number(),
 	}
+	flags := r.below(4)
+	p.AllAtOnce, p.Now = flags&1 != 0, r.signed()
 	left := maxPlacements
 	for range r.count() {
 		g := r.group(left)
@@ -81,9 +96,14 @@ func decodePlan(b []byte) (*structs.Plan, error) {
 	r.noun(&p.DeploymentUpdates)
 	r.noun(&p.Eval)
 	r.noun(&p.NewEvals)
-	if len(r.b) > 0 && r.err == nil {
+	if flags&2 != 0 {
+		some := false
 		for _, g := range p.Groups {
 			g.Older = r.number()
+			some = some || g.Older > 0
+		}
+		if !some {
+			r.fail(errValue)
 		}
 	}
 	for _, u := range p.DeploymentUpdates {

@@ -49,7 +49,7 @@ func drawPlan(r *rapid.T) *structs.Plan {
 		JobModifyIndex: 12, SnapshotIndex: 99, AllAtOnce: rapid.Bool().Draw(r, "all"), Now: rapid.Int64().Draw(r, "now"),
 	}
 	for range rapid.IntRange(0, 3).Draw(r, "groups") {
-		p.Groups = append(p.Groups, &structs.PlanGroup{Group: "web", DeploymentID: drawID(r), Resources: testResources(),
+		p.Groups = append(p.Groups, &structs.PlanGroup{Group: "web", DeploymentID: drawID(r), Older: rapid.SampledFrom([]uint64{0, 0, 1, 3}).Draw(r, "older"), Resources: testResources(),
 			Metrics: &structs.AllocMetric{NodesEvaluated: 4, NodesAvailable: map[string]int{"dc1": 4}}, Placements: drawPlacements(r)})
 	}
 	shared := testResources()
@@ -101,6 +101,19 @@ func TestPlanRoundTrip(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPlanOfOlderIsStrict: a plan that says that a group is of an older version
+// has one; equal plans are equal bytes.
+func TestPlanOfOlderIsStrict(t *testing.T) {
+	b, err := encodePlan(&structs.Plan{EvalID: "e", Groups: []*structs.PlanGroup{{Group: "web", Older: 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-1] = 0
+	if p, err := decodePlan(b); err == nil {
+		t.Errorf("a list of older versions without any was read: %+v", p.Groups[0])
+	}
 }
 
 // TestPlanSize holds the size of the common cases.

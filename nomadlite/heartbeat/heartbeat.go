@@ -215,12 +215,7 @@ func newCore() *core {
 // waiting takes out the nodes for which something waited long enough to look
 // again, at most maxPerTick.
 func (c *core) waiting(now time.Time) (ids []string) {
-	for id, at := range c.waits {
-		if !at.After(now) {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
+	ids = due(c.waits, now)
 	ids = ids[:min(len(ids), maxPerTick)]
 	for _, id := range ids {
 		delete(c.waits, id)
@@ -240,11 +235,7 @@ func (c *core) step(now time.Time) (missed []string, alarm bool) {
 	if now.Before(c.frozen) {
 		return nil, false
 	}
-	for id, d := range c.deadlines {
-		if !d.After(now) {
-			missed = append(missed, id)
-		}
-	}
+	missed = due(c.deadlines, now)
 	if c.frozen.IsZero() && len(missed) >= massNodes && float64(len(missed)) >= massShare*float64(len(c.deadlines)) {
 		c.frozen = now.Add(freezeTime)
 		return missed, true
@@ -253,11 +244,21 @@ func (c *core) step(now time.Time) (missed []string, alarm bool) {
 		c.frozen = time.Time{}
 		return nil, false
 	}
-	slices.Sort(missed)
 	missed = missed[:min(len(missed), maxPerTick)]
 	for _, id := range missed {
 		delete(c.deadlines, id)
 		delete(c.heard, id)
 	}
 	return missed, false
+}
+
+// due are the nodes whose time has come, sorted.
+func due(times map[string]time.Time, now time.Time) (ids []string) {
+	for id, at := range times {
+		if !at.After(now) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
