@@ -224,8 +224,8 @@ func (r *groupReconciler) stopCanaries() {
 	r.makeRoom()
 }
 
-// stopNamesakes stops what runs under a name that a newer allocation carries
-// too, as canaries do whose deployment was deleted.
+// stopNamesakes stops what runs or has failed under a name that a newer allocation
+// carries too, as canaries do that were promoted or whose deployment was deleted.
 func (r *groupReconciler) stopNamesakes() {
 	if len(r.keep) < 2 {
 		return
@@ -241,7 +241,8 @@ func (r *groupReconciler) stopNamesakes() {
 	}
 	kept := r.keep[:0:0]
 	for _, a := range r.keep {
-		if runs(a) && newest[a.Index()] != a {
+		other := newest[a.Index()]
+		if runs(a) && other != a || other != nil && a.ClientStatus == structs.AllocClientStatusFailed && newer(other, a) {
 			r.out.stop(a, descNotNeeded, "")
 			continue
 		}

@@ -4,18 +4,26 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/structs"
 )
 
 // life is what an allocation was told and told last.
-type life struct{ desired, client string }
+type life struct {
+	desired, client string
+	leaves          bool // told to leave its node
+}
 
 // lived checks that what has ended stays so (I-09).
 func (k *checker) lived(c *cluster, a *structs.Allocation) {
 	was, known := k.lives[a.ID]
-	k.lives[a.ID] = life{a.DesiredStatus, a.ClientStatus}
+	leaves := structs.Val(a.DesiredTransition.Migrate)
+	k.lives[a.ID] = life{a.DesiredStatus, a.ClientStatus, leaves}
+	if leaves && !was.leaves && a.Job.Type == structs.JobTypeService {
+		k.told = append(k.told, a)
+	}
 	switch {
 	case !known:
 	case structs.ClientStatusTerminal(was.client) && a.ClientStatus != was.client:
@@ -23,6 +31,61 @@ func (k *checker) lived(c *cluster, a *structs.Allocation) {
 	case was.desired != structs.AllocDesiredStatusRun && a.DesiredStatus == structs.AllocDesiredStatusRun:
 		c.fail("I-09: allocation %s shall run again after %s", a.ID, was.desired)
 	}
+}
+
+// paced checks that of a group no more are on their way off the nodes that are
+// drained than its migrate block allows, unless the deadline of a drain is over
+// (I-18). Told are those that were told to leave by the last entry.
+func (k *checker) paced(c *cluster, snap *state.Snapshot) {
+	forced := map[string]bool{}
+	asked := map[groupKey]bool{}
+	for _, a := range k.told {
+		if n := snap.Node(a.NodeID); n == nil || n.DrainStrategy == nil || !n.DrainStrategy.ForceDeadline.After(c.now) {
+			forced[a.ID] = true
+		} else {
+			asked[groupKey{a.Namespace, a.JobID, a.TaskGroup}] = true
+		}
+	}
+	k.told = nil
+	for key := range asked {
+		job := snap.Job(key.ns, key.job)
+		if job == nil || job.Stop {
+			continue
+		}
+		g := job.LookupGroup(key.group)
+		away := k.away(c, snap, job, g, forced)
+		if parallel := structs.Val(g.Migrate.MaxParallel); len(away) > parallel {
+			c.fail("I-18: %v of %s.%s are away from drained nodes at once, %d may be", away, key.job, key.group, parallel)
+		}
+	}
+}
+
+// away are the names of a group of which one was told to leave its node, and
+// nothing that came after it is settled; none while two versions are mixed.
+func (k *checker) away(c *cluster, snap *state.Snapshot, job *structs.Job, g *structs.TaskGroup, forced map[string]bool) (names []string) {
+	left, settled := map[string]uint64{}, map[string]uint64{} // when the last of a name was made
+	for a := range snap.AllocsByJob(job.Namespace, job.ID, true) {
+		switch {
+		case a.TaskGroup != g.Name || a.Job.CreateIndex != job.CreateIndex:
+		case a.Job.Version != job.Version:
+			if !a.Terminal() {
+				return nil
+			}
+		case structs.Val(a.DesiredTransition.Migrate):
+			if !forced[a.ID] && int(a.Index()) < *g.Count {
+				left[a.Name] = max(left[a.Name], a.CreateIndex)
+			}
+		case a.DeploymentStatus != nil && a.DeploymentStatus.Healthy != nil || !c.now.Before(time.Unix(0, a.CreateTime).Add(*g.Migrate.HealthyDeadline)):
+			settled[a.Name] = max(settled[a.Name], a.CreateIndex)
+		}
+	}
+	for name, made := range left {
+		if settled[name] <= made {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // placed checks where a new allocation is, and what an evicted one made room for

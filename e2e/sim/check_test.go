@@ -24,7 +24,8 @@ type checker struct {
 	promoted map[string]bool   // groups of deployments
 	// completed are the names of a batch job's version that have completed.
 	completed map[string]bool
-	living    map[string]int // children of periodic jobs
+	living    map[string]int        // children of periodic jobs
+	told      []*structs.Allocation // those that the last entry told to leave their nodes
 }
 
 func newChecker() checker {
@@ -81,6 +82,7 @@ func (k *checker) entry(c *cluster, snap *state.Snapshot) {
 			c.fail("I-03: node %s holds %d MHz and %d MiB", n.ID, u[0], u[1])
 		}
 	}
+	k.paced(c, snap)
 	k.summaries(c, snap, live)
 	k.evals(c, snap)
 	k.deployments(c, snap)
@@ -246,9 +248,8 @@ func (c *cluster) jobRest(snap *state.Snapshot, job *structs.Job, waits string) 
 			running++
 		}
 	}
-	if d := snap.LatestDeployment(job.Namespace, job.ID); running < want && job.Update != nil && structs.Val(job.Update.MaxParallel) > 0 &&
-		(d == nil || d.Status == structs.DeploymentStatusFailed && d.JobVersion == job.Version) {
-		return "" // nothing more of a version is placed that failed; it may have been collected
+	if running < want && gaveUp(snap, job) {
+		return ""
 	}
 	if job.Type == structs.JobTypeService && running != want && (waits == "" || running > want) {
 		return fmt.Sprintf("I-01: %d of %d allocations of job %q run, and nothing waits", running, want, job.ID)
@@ -257,6 +258,13 @@ func (c *cluster) jobRest(snap *state.Snapshot, job *structs.Job, waits string) 
 		return fmt.Sprintf("B-23: evaluation %s waits although job %q fits", waits, job.ID)
 	}
 	return ""
+}
+
+// gaveUp reports whether nothing more of a job's version is placed, since its
+// deployment failed; that may have been collected.
+func gaveUp(snap *state.Snapshot, job *structs.Job) bool {
+	d := snap.LatestDeployment(job.Namespace, job.ID)
+	return job.Update != nil && structs.Val(job.Update.MaxParallel) > 0 && (d == nil || d.Status == structs.DeploymentStatusFailed && d.JobVersion == job.Version)
 }
 
 // fits reports whether some node has room for another allocation of a job.

@@ -3,6 +3,8 @@ package sim
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -37,8 +39,13 @@ func newLoops(c *cluster, store *state.Store) *loops {
 		}),
 		drains: drain.New(drain.Deps{
 			Store: store, NewID: c.newID, Logger: hclog.NewNullLogger(),
-			Migrate: func(_ context.Context, cmd *state.AllocTransition) error { return c.must(fsm.AllocTransition, cmd) },
-			Finish:  func(_ context.Context, cmd *state.NodeDrain) error { return c.must(fsm.NodeDrain, cmd) },
+			Migrate: func(_ context.Context, cmd *state.AllocTransition) error {
+				if c.bugs.hurriedDrains {
+					c.hurry(cmd)
+				}
+				return c.must(fsm.AllocTransition, cmd)
+			},
+			Finish: func(_ context.Context, cmd *state.NodeDrain) error { return c.must(fsm.NodeDrain, cmd) },
 		}),
 	}
 	l.launcher = periodic.New(periodic.Config{
@@ -59,6 +66,18 @@ func newLoops(c *cluster, store *state.Store) *loops {
 	}
 	l.heartbeat.Begin(known)
 	return l
+}
+
+// hurry lets all leave that are on the nodes which some leave.
+func (c *cluster) hurry(cmd *state.AllocTransition) {
+	snap := c.snapshot()
+	for _, id := range slices.Sorted(maps.Keys(cmd.Transitions)) {
+		for a := range snap.AllocsByNode(snap.Alloc(id).NodeID) {
+			if !a.Terminal() {
+				cmd.Transitions[a.ID] = cmd.Transitions[id]
+			}
+		}
+	}
 }
 
 // must commits a command of a loop after everything that was proposed before.
@@ -121,8 +140,8 @@ func (c *cluster) operate() {
 	if have == nil {
 		return
 	}
-	switch c.random.IntN(5) {
-	case 0:
+	switch c.random.IntN(6) {
+	case 0, 5:
 		c.drain(n, c.some(time.Second, 4*time.Second))
 	case 1:
 		c.propose(fsm.NodeDrain, &state.NodeDrain{NodeID: n.id, MarkEligible: true, Evals: c.evalsOf(n.id, structs.EvalTriggerNodeUpdate), Now: c.now.UnixNano()}, nil)

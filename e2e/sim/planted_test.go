@@ -65,6 +65,7 @@ func TestPlantedBugs(t *testing.T) {
 		"a tick is launched twice":              {bugs{doubleLaunch: true}, "I-12"},
 		"nodes are given up that were heard":    {bugs{hasty: true}, "I-17"},
 		"nobody moves drains on":                {bugs{noDrains: true}, "I-18"},
+		"nobody paces drains":                   {bugs{hurriedDrains: true}, "I-18"},
 		"an evaluation is delivered twice":      {bugs{twice: true}, "I-06"},
 	}
 	for by := range faults {

@@ -33,7 +33,7 @@ var ids = []string{"job-0", "job-1", "job-2", "job-3", "port", "batch", "roll-0"
 // load is what users do.
 func (c *cluster) load() {
 	id := ids[c.random.IntN(len(ids))]
-	switch n := c.random.IntN(12); {
+	switch n := c.random.IntN(14); {
 	case n < 7:
 		c.register(id)
 	case n == 7:
@@ -42,12 +42,23 @@ func (c *cluster) load() {
 		c.stop(id, true)
 	case n == 9:
 		c.scale(id)
-	case n == 10:
+	case n <= 12:
 		c.operate()
 	default:
 		// Whatever is over goes at once: nothing may trip over what is gone.
-		c.propose(fsm.Collect, gc.Find(c.snapshot(), gc.Thresholds{}, c.now), nil)
+		c.collect()
 	}
+}
+
+func (c *cluster) collect() {
+	snap := c.snapshot()
+	found := gc.Find(snap, gc.Thresholds{}, c.now)
+	for _, k := range found.Jobs {
+		if job := snap.Job(k.Namespace, k.ID); gaveUp(snap, job) {
+			delete(c.acked, k.ID) // a service of which nothing runs is dead, though nobody stopped it
+		}
+	}
+	c.propose(fsm.Collect, found, nil)
 }
 
 func (c *cluster) register(id string) {
@@ -117,6 +128,9 @@ func (c *cluster) job(id string) *structs.Job {
 		g.ReschedulePolicy = &structs.ReschedulePolicy{Unlimited: structs.Ptr(true), Delay: structs.Ptr(5 * time.Second), DelayFunction: structs.Ptr(structs.DelayConstant)}
 	}
 	job.Canonicalize()
+	if g.Migrate != nil {
+		g.Migrate.MaxParallel, g.Migrate.HealthyDeadline = structs.Ptr(1+c.random.IntN(2)), structs.Ptr(c.some(500*time.Millisecond, 2*time.Second))
+	}
 	g.EphemeralDisk.SizeMB = structs.Ptr(10)
 	return job
 }

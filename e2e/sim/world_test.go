@@ -32,6 +32,7 @@ type bugs struct {
 
 	noDeployments bool   // nobody moves deployments on
 	noDrains      bool   // nobody moves drains on
+	hurriedDrains bool   // nobody paces drains
 	deafSystem    bool   // system jobs do not hear of nodes that come back
 	doubleLaunch  bool   // a tick is launched twice
 	hasty         bool   // nodes are given up much too soon
