@@ -69,6 +69,9 @@ func (c *planCheck) whole() string {
 		if s.ClientStatus != "" && r.ClientTerminal() { // it ended by itself, and may be done
 			return fmt.Sprintf("allocation %s, which the plan takes for %s, has ended since", s.AllocID, s.ClientStatus)
 		}
+		if r.Desired == DesiredRun && r.Client == alloctable.ClientComplete && t.allocs().BatchOf(&r).Job.Type == structs.JobTypeBatch {
+			return fmt.Sprintf("allocation %s, which the plan stops, has completed since", s.AllocID) // it would run again
+		}
 		if !c.ofJob(&r) {
 			return fmt.Sprintf("allocation %s, which the plan stops, is of another job", s.AllocID)
 		}

@@ -183,6 +183,16 @@ func TestPlanRefusals(t *testing.T) {
 			w.report(0, &structs.AllocUpdate{AllocID: ids[0], Revision: 1, ClientStatus: structs.AllocClientStatusComplete})
 			return p
 		}, "which the plan takes for lost, has ended since"},
+		{"moved allocation of a batch job that completed since (B-06)", func(w *world, ids []string) *structs.Plan {
+			job := testJob("work", 1)
+			job.Type = structs.JobTypeBatch
+			w.register(job, nil)
+			work := w.placed(w.apply(w.plan("work", "e1", at(0, 0))))
+			p := w.plan("work", "e")
+			p.Stops = []structs.AllocStop{{AllocID: work[0], DesiredStatus: structs.AllocDesiredStatusStop}}
+			w.report(0, &structs.AllocUpdate{AllocID: work[0], Revision: 1, ClientStatus: structs.AllocClientStatusComplete})
+			return p
+		}, "which the plan stops, has completed since"},
 		{"no such volume", func(w *world, ids []string) *structs.Plan {
 			w.register(mounting("data", true), nil)
 			return w.plan("mounts", "e", at(1, 0))
