@@ -137,6 +137,29 @@ func (a *Agent) Again() error {
 	return a.ready()
 }
 
+// Upgrade starts the agent again after it ended, from a copy of its binary, as a
+// package does that replaces the file.
+func (a *Agent) Upgrade() error {
+	from, err := os.Open(a.bin)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := os.OpenFile(filepath.Join(a.Dir, "nomadlite-new"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(to, from); err != nil {
+		to.Close()
+		return err
+	}
+	if err := to.Close(); err != nil {
+		return err
+	}
+	a.bin = to.Name()
+	return a.Again()
+}
+
 // Launch starts an agent with a configuration of the caller's, whose HTTP port
 // is given, and waits for nothing.
 func Launch(dir, conf string, http int) (*Agent, error) {

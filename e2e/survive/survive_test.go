@@ -38,8 +38,9 @@ const job = `{"Job": {"ID": "count", "Type": "batch", "TaskGroups": [{
 type alloc struct {
 	ID, Name, ClientStatus string
 	TaskStates             map[string]struct {
-		State  string
-		Events []struct {
+		State    string
+		Restarts uint64
+		Events   []struct {
 			Type    string
 			Details map[string]string
 		}
@@ -59,7 +60,16 @@ type cluster struct {
 
 func start(t *testing.T) *cluster {
 	c := &cluster{agenttest.New(t, true), t}
-	req, err := http.NewRequest("PUT", c.Addr+"/v1/jobs", strings.NewReader(job))
+	put(t, c.Agent, job)
+	c.await("running")
+	c.awaitProgress(3)
+	return c
+}
+
+// put registers a job.
+func put(t *testing.T, a *agenttest.Agent, job string) {
+	t.Helper()
+	req, err := http.NewRequest("PUT", a.Addr+"/v1/jobs", strings.NewReader(job))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,13 +77,10 @@ func start(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp.Body.Close()
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		t.Fatalf("register: %s", resp.Status)
 	}
-	c.await("running")
-	c.awaitProgress(3)
-	return c
 }
 
 func (c *cluster) allocs() ([]alloc, error) { return allocsOf(c.Agent, "count") }
@@ -181,6 +188,9 @@ func (c *cluster) finish(before map[string]int) {
 		if got := exitCode(a); got != want {
 			c.t.Errorf("%s ended with exit code %q, want %s", a.Name, got, want)
 		}
+		if n := a.TaskStates["t"].Restarts; n != 0 {
+			c.t.Errorf("%s was restarted %d times", a.Name, n)
+		}
 		for i, v := range c.logged(a.ID) {
 			if v != i+1 {
 				c.t.Errorf("%s: line %d of the log is %d", a.Name, i+1, v)
@@ -223,7 +233,10 @@ func needRoot(t *testing.T) {
 	}
 }
 
-func TestKilledAgent(t *testing.T) {
+// TestKilledAgent_I11: the agent is killed, and comes back; then it is stopped
+// as an operator does, and another binary takes its place. The tasks do not
+// notice: same processes, no restart, no line of log lost.
+func TestKilledAgent_I11(t *testing.T) {
 	needRoot(t)
 	c := start(t)
 	before := c.pids()
@@ -237,11 +250,18 @@ func TestKilledAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.awaitProgress(3)
+	if _, err := c.Interrupt(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Upgrade(); err != nil {
+		t.Fatal(err)
+	}
+	c.awaitProgress(3)
 	c.finish(before)
 }
 
-// TestKilledAgentMissesExits ends half of the tasks while no agent runs.
-func TestKilledAgentMissesExits(t *testing.T) {
+// TestKilledAgentMissesExits_I11 ends half of the tasks while no agent runs.
+func TestKilledAgentMissesExits_I11(t *testing.T) {
 	needRoot(t)
 	c := start(t)
 	list := c.await("running")
@@ -276,7 +296,7 @@ func TestKilledAgentMissesExits(t *testing.T) {
 	}
 }
 
-func TestKilledDriver(t *testing.T) {
+func TestKilledDriver_I11(t *testing.T) {
 	needRoot(t)
 	c := start(t)
 	before := c.pids()
@@ -285,7 +305,7 @@ func TestKilledDriver(t *testing.T) {
 	c.finish(before)
 }
 
-func TestKilledKeeper(t *testing.T) {
+func TestKilledKeeper_I11(t *testing.T) {
 	needRoot(t)
 	c := start(t)
 	before := c.pids()
