@@ -3,6 +3,7 @@ package nomadlite
 import (
 	"context"
 	"crypto/subtle"
+	"maps"
 	"slices"
 	"time"
 
@@ -52,11 +53,29 @@ func (s *Server) register(ctx context.Context, node *structs.Node, token string)
 		cmd.Event = nodeEvent(structs.NodeEventSubsystemCluster, "Node re-registered", now)
 		cmd.Evals = nodeEvals(snap, &n, now)
 	}
+	if old != nil {
+		cmd.Health = healthEvents(old.Drivers, n.Drivers, now)
+	}
 	_, index, err := s.apply(ctx, fsm.NodeRegister, cmd)
 	if err != nil {
 		return nil, err
 	}
 	return s.heard(n.ID, index), nil
+}
+
+// healthEvents say which drivers of a node became better or worse, and why.
+func healthEvents(old, now map[string]*structs.DriverInfo, at time.Time) []*structs.NodeEvent {
+	var out []*structs.NodeEvent
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		before, d := old[name], now[name]
+		if before == nil || d == nil || before.Detected == d.Detected && before.Healthy == d.Healthy {
+			continue
+		}
+		e := nodeEvent(structs.NodeEventSubsystemDriver, d.HealthDescription, at)
+		e.Details["driver"] = name
+		out = append(out, e)
+	}
+	return out
 }
 
 func checkNode(n *structs.Node) error {

@@ -340,16 +340,56 @@ func TestForeignDriver(t *testing.T) {
 		}
 		return nil
 	})
+	var file string
 	for _, p := range a.Processes() {
 		if filepath.Base(p.Args[0]) == fileName {
+			file = p.Args[0]
+			if err := os.Rename(file, file+".away"); err != nil { // so that the node has time to say so
+				t.Fatal(err)
+			}
 			if err := syscall.Kill(p.Pid, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
+	driverEvent(t, a, "driver plugin does not answer")
+	if err := os.Rename(file+".away", file); err != nil {
+		t.Fatal(err)
+	}
 	healthy(t, a)
+	driverEvent(t, a, "Healthy")
 	run(t, a, "again", "exit 0")
 	await(t, a, "again", "complete")
+}
+
+// driverEvent waits until the node's last event of the driver says something.
+func driverEvent(t *testing.T, a *agenttest.Agent, want string) {
+	t.Helper()
+	agenttest.Eventually(t, "an event that says "+want, func() error {
+		var list []struct{ ID string }
+		if err := a.Get("/v1/nodes", &list); err != nil || len(list) != 1 {
+			return fmt.Errorf("%d nodes, %w", len(list), err)
+		}
+		var node struct {
+			Events []struct {
+				Message, Subsystem string
+				Details            map[string]string
+			}
+		}
+		if err := a.Get("/v1/node/"+list[0].ID, &node); err != nil {
+			return err
+		}
+		last := ""
+		for _, e := range node.Events {
+			if e.Subsystem == "Driver" && e.Details["driver"] == driverName {
+				last = e.Message
+			}
+		}
+		if !strings.Contains(last, want) {
+			return fmt.Errorf("%+v", node.Events)
+		}
+		return nil
+	})
 }
 
 func readAll(resp *http.Response) string {

@@ -169,10 +169,11 @@ type AllocTransition struct {
 // NodeRegister creates or updates a node. A known node keeps its drain,
 // eligibility, status history and events.
 type NodeRegister struct {
-	Node  *structs.Node
-	Event *structs.NodeEvent // may be nil
-	Evals []*structs.Evaluation
-	Now   int64
+	Node   *structs.Node
+	Event  *structs.NodeEvent   // may be nil
+	Health []*structs.NodeEvent // of drivers that became better or worse
+	Evals  []*structs.Evaluation
+	Now    int64
 }
 
 // NodeStatus changes the status of a node.

@@ -148,3 +148,19 @@ func TestDeploymentCounters(t *testing.T) {
 		t.Error("a successful deployment did not make its version stable")
 	}
 }
+
+// TestHealthOfDrivers: what became better or worse is told, the latest last,
+// beside the event of the registration itself.
+func TestHealthOfDrivers(t *testing.T) {
+	w := newWorld(t)
+	n := w.node(0)
+	health := []*structs.NodeEvent{{Message: "worse"}, {Message: "better"}}
+	must(w, (*Txn).RegisterNode, &NodeRegister{Node: n, Now: w.now, Health: health, Event: &structs.NodeEvent{Message: "Node re-registered"}})
+	var got []string
+	for _, e := range w.s.Snapshot().Node(n.ID).Events {
+		got = append(got, e.Message)
+	}
+	if want := []string{"Node registered", "worse", "better", "Node re-registered"}; !slices.Equal(got, want) {
+		t.Errorf("events %q, want %q", got, want)
+	}
+}

@@ -42,6 +42,9 @@ func (t *Txn) RegisterNode(c *NodeRegister) error {
 		event = c.Event
 	}
 	t.putPool(n.NodePool)
+	for _, e := range c.Health {
+		t.addEvent(&n, e)
+	}
 	t.putNode(&n, event)
 	t.confirmVolumes(&n, c.Now)
 	t.putEvals(c.Evals)
@@ -59,16 +62,21 @@ func (t *Txn) putPool(name string) {
 func (t *Txn) putNode(n *structs.Node, event *structs.NodeEvent) {
 	n.ModifyIndex = t.index
 	if event != nil {
-		e := *event
-		e.CreateIndex = t.index
-		keep := n.Events
-		if len(keep) >= structs.MaxNodeEvents {
-			keep = keep[len(keep)-structs.MaxNodeEvents+1:]
-		}
-		n.Events = append(keep[:len(keep):len(keep)], &e)
+		t.addEvent(n, event)
 	}
 	nodes.set(t, n)
 	t.touchNode(t.editAllocs().AddNode(alloctable.Node{ID: n.ID, Name: n.Name}))
+}
+
+// addEvent keeps an event with the latest of a node that is not stored yet.
+func (t *Txn) addEvent(n *structs.Node, event *structs.NodeEvent) {
+	e := *event
+	e.CreateIndex = t.index
+	keep := n.Events
+	if len(keep) >= structs.MaxNodeEvents {
+		keep = keep[len(keep)-structs.MaxNodeEvents+1:]
+	}
+	n.Events = append(keep[:len(keep):len(keep)], &e)
 }
 
 // changeNode changes a stored node.
