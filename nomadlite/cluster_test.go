@@ -27,6 +27,9 @@ type places []string
 // Servers implements Members.
 func (p places) Servers() ([]string, <-chan struct{}) { return p, nil }
 
+// Gossips implements Members.
+func (p places) Gossips(string) bool { return false }
+
 // startServers starts servers of one cluster, each with a server port on
 // loopback and everything in memory, and waits for a leader.
 func startServers(t *testing.T, n int) []*testServer {

@@ -114,6 +114,9 @@ type Members interface {
 	// Servers are the "host:port" of server ports; changed is closed when that
 	// may have changed.
 	Servers() (addrs []string, changed <-chan struct{})
+	// Gossips reports whether a known member of the region gossips at "host:port":
+	// no server port is to be looked for there.
+	Gossips(addr string) bool
 }
 
 // selfElects reports whether a server without state may make a cluster of

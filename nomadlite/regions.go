@@ -189,6 +189,9 @@ func (s *Server) keepRegions(ctx context.Context) error {
 	wanted := slices.Clone(s.cfg.Join)
 	for {
 		wanted = slices.DeleteFunc(wanted, func(addr string) bool {
+			if s.cfg.Members != nil && s.cfg.Members.Gossips(addr) {
+				return true
+			}
 			_, err := s.JoinRegion(ctx, addr)
 			var refused *structs.Error
 			if err != nil && !errors.As(err, &refused) {

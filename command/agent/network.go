@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -106,6 +107,13 @@ func (m *members) Servers() ([]string, <-chan struct{}) {
 		return nil, nil
 	}
 	return m.pool.Servers()
+}
+
+// Gossips implements nomadlite.Members.
+func (m *members) Gossips(addr string) bool {
+	return m.pool != nil && slices.ContainsFunc(m.pool.Members(), func(one member.Member) bool {
+		return net.JoinHostPort(one.Addr, strconv.Itoa(int(one.Port))) == addr
+	})
 }
 
 // startGossip joins the agent to the pool of its region.
