@@ -57,6 +57,9 @@ func (m *monitor) followDeployment(ctx context.Context, id string) error {
 		}
 		if text := deploymentProgress(d); text != last {
 			m.say("%s", text)
+			if waitsForOperator(d) {
+				m.say("All canaries are healthy. To go on: nomadlite deployment promote %s", shortID(id, m.verbose))
+			}
 			last = text
 		}
 		if !d.Active() {
@@ -86,6 +89,19 @@ func tellChanges(ctx context.Context, out chan<- deploymentNews, wait time.Durat
 		}
 		index = meta.LastIndex
 	}
+}
+
+// waitsForOperator reports whether nothing but a promotion by hand is missing.
+func waitsForOperator(d *structs.Deployment) bool {
+	if d.Status != structs.DeploymentStatusRunning || d.RunningDescription() != structs.DeploymentDescManual {
+		return false
+	}
+	for _, g := range d.TaskGroups {
+		if g.AwaitsPromotion() && g.HealthyAllocs < g.DesiredCanaries {
+			return false
+		}
+	}
+	return true
 }
 
 // deploymentProgress is one line about all groups of a deployment.
