@@ -93,6 +93,7 @@ func (k *checker) away(c *cluster, snap *state.Snapshot, job *structs.Job, g *st
 func (k *checker) placed(c *cluster, snap *state.Snapshot, a *structs.Allocation) {
 	now := uint64(len(c.log))
 	if a.CreateIndex == now {
+		k.followed(snap, a)
 		if n := snap.Node(a.NodeID); n == nil || n.Drain || n.SchedulingEligibility != structs.NodeEligible {
 			c.fail("I-18: allocation %s was placed on node %s, which takes none", a.ID, a.NodeID)
 		}
@@ -114,11 +115,13 @@ func (k *checker) placed(c *cluster, snap *state.Snapshot, a *structs.Allocation
 	}
 }
 
-// followsAnother reports whether an allocation replaces one of a job of its name
-// that was purged since, or what replaced one: it can only run the present one.
-func followsAnother(snap *state.Snapshot, a *structs.Allocation) bool {
-	before := snap.Alloc(a.PreviousAllocation)
-	return before != nil && (before.Job.CreateIndex != a.Job.CreateIndex || followsAnother(snap, before))
+// followed notes whether a new allocation replaces one of a job of its name that
+// was purged since, or what replaced one: it can only run the present one. What it
+// replaces may be collected later.
+func (k *checker) followed(snap *state.Snapshot, a *structs.Allocation) {
+	if before := snap.Alloc(a.PreviousAllocation); before != nil && (before.Job.CreateIndex != a.Job.CreateIndex || k.foreign[before.ID]) {
+		k.foreign[a.ID] = true
+	}
 }
 
 // isNew reports whether an allocation replaces nothing, or an older version of its

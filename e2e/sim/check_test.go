@@ -25,12 +25,13 @@ type checker struct {
 	// completed are the names of a batch job's version that have completed.
 	completed map[string]bool
 	living    map[string]int        // children of periodic jobs
+	foreign   map[string]bool       // allocations that follow a purged job's
 	told      []*structs.Allocation // those that the last entry told to leave their nodes
 }
 
 func newChecker() checker {
 	return checker{seen: map[string]indexes{}, terminal: map[string]string{}, lives: map[string]life{}, ended: map[string]string{},
-		promoted: map[string]bool{}, completed: map[string]bool{}}
+		promoted: map[string]bool{}, completed: map[string]bool{}, foreign: map[string]bool{}}
 }
 
 // entry checks the leader's state after an entry.
@@ -65,7 +66,7 @@ func (k *checker) entry(c *cluster, snap *state.Snapshot) {
 		if a.Job.Type == structs.JobTypeSystem {
 			key += " " + a.NodeID // one on each node
 		}
-		if other := names[key]; other != "" && !mayBeTwice(snap, a, snap.Alloc(other)) {
+		if other := names[key]; other != "" && !k.mayBeTwice(snap, a, snap.Alloc(other)) {
 			c.fail("I-02: %s is live twice, as %s and as %s", a.Name, describe(snap.Alloc(other)), describe(a))
 		}
 		names[key] = a.ID
@@ -102,7 +103,7 @@ func describe(a *structs.Allocation) string {
 // mayBeTwice reports whether two live allocations may have one name: a canary,
 // promoted or not, beside what it replaces, and one that is unknown beside its
 // replacement.
-func mayBeTwice(snap *state.Snapshot, a, b *structs.Allocation) bool {
+func (k *checker) mayBeTwice(snap *state.Snapshot, a, b *structs.Allocation) bool {
 	canary := func(a *structs.Allocation) bool {
 		d := snap.Deployment(a.DeploymentID)
 		return d != nil && d.TaskGroups[a.TaskGroup] != nil && slices.Contains(d.TaskGroups[a.TaskGroup].PlacedCanaries, a.ID)
@@ -111,7 +112,7 @@ func mayBeTwice(snap *state.Snapshot, a, b *structs.Allocation) bool {
 		g := a.Job.LookupGroup(a.TaskGroup)
 		return g.Disconnect != nil && structs.Val(g.Disconnect.LostAfter) > 0
 	}
-	others := a.Job.Version != b.Job.Version || followsAnother(snap, a) || followsAnother(snap, b)
+	others := a.Job.Version != b.Job.Version || k.foreign[a.ID] || k.foreign[b.ID]
 	return others && (canary(a) || canary(b)) || unknown(a) || unknown(b)
 }
 
