@@ -39,7 +39,8 @@ var errNoCredentials = errors.New("no credentials")
 // look is an error unless the task forgives it; neither ever holds a secret.
 func credentials(ctx context.Context, image string, tc *taskConfig, files *authFiles) (*registry.AuthConfig, error) {
 	if a := tc.Auth; a != nil && a.Username != "" {
-		return &registry.AuthConfig{Username: a.Username, Password: a.Password, ServerAddress: a.ServerAddress}, nil
+		//lint:ignore SA1019 old registries ask for the address
+		return &registry.AuthConfig{Username: a.Username, Password: a.Password, Email: a.Email, ServerAddress: a.ServerAddress}, nil
 	}
 	if files == nil {
 		return nil, nil

@@ -272,13 +272,8 @@ func (b *builder) networking() error {
 		h.NetworkMode = container.NetworkMode("container:" + id)
 		b.out.config.Hostname = "" // belongs to the group's container
 	}
+	b.names()
 	shared := h.NetworkMode.IsHost() || h.NetworkMode.IsContainer()
-	if b.cfg.DNS == nil && !shared {
-		h.DNS, h.DNSSearch, h.DNSOptions = tc.DNSServers, tc.DNSSearchDomains, tc.DNSOptions
-	}
-	if !h.NetworkMode.IsContainer() {
-		h.ExtraHosts = tc.ExtraHosts
-	}
 	if len(tc.NetworkAliases) == 0 && tc.IPv4Address == "" && tc.IPv6Address == "" && tc.MacAddress == "" {
 		return nil
 	}
@@ -297,6 +292,28 @@ func (b *builder) networking() error {
 	}
 	b.out.network.EndpointsConfig = map[string]*network.EndpointSettings{string(h.NetworkMode): end}
 	return nil
+}
+
+// names configures how the container resolves names. The files of a network
+// that it joins belong to another container, unless they are mounted over.
+func (b *builder) names() {
+	h, tc := b.out.host, b.tc
+	if !h.NetworkMode.IsContainer() {
+		h.ExtraHosts = tc.ExtraHosts
+		if b.cfg.DNS == nil {
+			h.DNS, h.DNSSearch, h.DNSOptions = tc.DNSServers, tc.DNSSearchDomains, tc.DNSOptions
+		}
+		return
+	}
+	ignored := func(what string) {
+		b.out.warnings = append(b.out.warnings, what+" is ignored: the task joins a network whose resolver is another container's; set it in the group's network block")
+	}
+	if b.cfg.DNS == nil && len(tc.DNSServers)+len(tc.DNSSearchDomains)+len(tc.DNSOptions) > 0 {
+		ignored("dns_servers, dns_search_domains or dns_options")
+	}
+	if len(tc.ExtraHosts) > 0 && !b.grouped() {
+		ignored("extra_hosts")
+	}
 }
 
 // ports publishes what the task names. In a group's network the agent does.

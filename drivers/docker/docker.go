@@ -49,6 +49,7 @@ type Driver struct {
 	log    hclog.Logger
 	dir    string // of the plugin, for what outlives it; "" for none
 	events driver.Events
+	cores  int // of the node, for hard CPU limits
 
 	mu     sync.Mutex // guards what follows
 	run    *session   // for new tasks; nil before SetConfig
@@ -80,7 +81,7 @@ type session struct {
 // nodeID may be empty: it is learned from tasks then.
 func New(dir, nodeID string, log hclog.Logger) *Driver {
 	return &Driver{
-		log: log, dir: dir, nodeID: nodeID, tasks: map[string]*task{}, networks: map[string]string{}, changed: make(chan struct{}),
+		log: log, dir: dir, nodeID: nodeID, cores: runtime.NumCPU(), tasks: map[string]*task{}, networks: map[string]string{}, changed: make(chan struct{}),
 	}
 }
 
@@ -358,12 +359,7 @@ func (d *Driver) collect(s *session) {
 				return diskFull(root, s.conf().GC.ImageDiskLimit)
 			})
 		case <-reap.C:
-			if s.conf().reapDangling {
-				suspects = d.reap(s, suspects)
-			}
+			suspects = d.reap(s, suspects)
 		}
 	}
 }
-
-// cores of the node, for hard CPU limits.
-func cores() int { return runtime.NumCPU() }

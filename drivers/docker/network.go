@@ -25,7 +25,7 @@ func (d *Driver) CreateNetwork(ctx context.Context, allocID, hostname string) (*
 		return spec, false, nil
 	}
 	imageID, fetched, err := s.pulls.ensure(ctx, &pullRequest{
-		image: s.conf().InfraImage, timeout: s.conf().infraTimeout, activity: s.conf().pullActivity,
+		image: s.conf().InfraImage, timeout: s.conf().infraTimeout, limit: "infra_image_pull_timeout", activity: s.conf().pullActivity,
 		tell: func(string, map[string]string) {},
 	})
 	if err != nil {

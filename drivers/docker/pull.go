@@ -47,6 +47,7 @@ type pullRequest struct {
 	force    bool
 	auth     *registry.AuthConfig
 	timeout  time.Duration
+	limit    string        // the option that is the timeout
 	activity time.Duration // longest silence
 	tell     func(message string, annotations map[string]string)
 }
@@ -173,11 +174,11 @@ func (p *puller) download(ctx context.Context, name string, req *pullRequest) er
 	defer watchdog.Stop()
 	body, err := p.engine.ImagePull(ctx, name, options)
 	if err != nil {
-		return pullError(ctx, name, err, req.timeout)
+		return pullError(ctx, name, err, req)
 	}
 	defer body.Close()
 	if err := follow(body, name, req, func() { watchdog.Reset(req.activity) }); err != nil {
-		return pullError(ctx, name, err, req.timeout)
+		return pullError(ctx, name, err, req)
 	}
 	return nil
 }
@@ -257,11 +258,11 @@ func follow(body io.Reader, name string, req *pullRequest, alive func()) error {
 }
 
 // pullError says what failed and whether another try may help.
-func pullError(ctx context.Context, name string, err error, timeout time.Duration) error {
+func pullError(ctx context.Context, name string, err error, req *pullRequest) error {
 	text := err.Error()
 	switch {
 	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
-		return driver.Recoverable(fmt.Errorf("cannot pull image %s: not done within %s (image_pull_timeout)", name, timeout))
+		return driver.Recoverable(fmt.Errorf("cannot pull image %s: not done within %s (%s)", name, req.timeout, req.limit))
 	case ctx.Err() != nil:
 		return driver.Recoverable(fmt.Errorf("cannot pull image %s: %w", name, context.Cause(ctx)))
 	case cerrdefs.IsNotFound(err) || strings.Contains(text, "manifest unknown") || strings.Contains(text, "not found: manifest"):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"runtime"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
@@ -72,7 +73,7 @@ func (t *task) usage(raw *container.StatsResponse, now time.Time) *driver.TaskSt
 	// A core's clock is told by what the agent counted: shares of the whole.
 	if r := t.cfg.Resources; r != nil && r.Linux != nil && r.Linux.PercentTicks > 0 {
 		total := float64(r.CPUShares) / r.Linux.PercentTicks
-		c.TotalTicks = c.Percent / 100 * total / float64(cores())
+		c.TotalTicks = c.Percent / 100 * total / float64(runtime.NumCPU())
 	}
 	m := raw.MemoryStats
 	first := func(keys ...string) uint64 {

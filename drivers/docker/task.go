@@ -208,7 +208,7 @@ func (d *Driver) imageFor(ctx context.Context, s *session, cfg *driver.TaskConfi
 		timeout = own
 	}
 	id, fetched, err := s.pulls.ensure(ctx, &pullRequest{
-		image: tc.Image, force: tc.ForcePull && tc.Load == "", auth: auth, timeout: timeout, activity: s.conf().pullActivity,
+		image: tc.Image, force: tc.ForcePull && tc.Load == "", auth: auth, timeout: timeout, limit: "image_pull_timeout", activity: s.conf().pullActivity,
 		tell: func(message string, annotations map[string]string) { d.tell(cfg, message, annotations) },
 	})
 	if err != nil {
@@ -224,7 +224,7 @@ func (d *Driver) imageFor(ctx context.Context, s *session, cfg *driver.TaskConfi
 
 // startFrom makes and starts the container from a present image.
 func (d *Driver) startFrom(ctx context.Context, s *session, cfg *driver.TaskConfig, tc *taskConfig, imageID string) (*task, error) {
-	spec, err := (&builder{cfg: cfg, tc: tc, site: s.conf(), image: imageID, api: s.engine.ClientVersion(), cores: cores()}).build()
+	spec, err := (&builder{cfg: cfg, tc: tc, site: s.conf(), image: imageID, api: s.engine.ClientVersion(), cores: d.cores}).build()
 	if err != nil {
 		return nil, err
 	}

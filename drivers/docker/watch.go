@@ -59,6 +59,14 @@ func (d *Driver) follow(s *session) error {
 	for _, a := range watched {
 		args.Add("event", string(a))
 	}
+	// The client agrees on a version with its first call, which the stream of
+	// events must not be: it reads the version without the client's lock.
+	asked, done := context.WithTimeout(ctx, callTimeout)
+	_, err := s.engine.ServerVersion(asked)
+	done()
+	if err != nil {
+		return err
+	}
 	messages, errs := s.engine.Events(ctx, events.ListOptions{Filters: args})
 	select {
 	case err := <-errs:
@@ -159,8 +167,8 @@ func (d *Driver) reap(s *session, suspects map[string]bool) map[string]bool {
 	d.mu.Lock()
 	node := d.nodeID
 	d.mu.Unlock()
-	if node == "" {
-		return nil // which containers are ours is not known
+	if node == "" || !s.conf().reapDangling {
+		return nil // without a name, which containers are ours is not known
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, callTimeout)
 	defer cancel()
