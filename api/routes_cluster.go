@@ -29,7 +29,7 @@ func nodeRoutes() []Route {
 
 func eventRoutes() []Route {
 	return []Route{
-		read("event.stream", "/v1/event/stream", "ns:read-job", "Follow changes: topic, namespace, and index to resume; one line an index, {} while idle.").
+		read("event.stream", "/v1/event/stream", "ns:read-job", "Follow changes: topic, namespace, index to resume, payload=stub for less; one line an index, {} while idle.").
 			anyNamespace().filtered().noBlock().noMeta().as(AnswerStream),
 	}
 }

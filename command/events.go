@@ -16,19 +16,20 @@ func eventsVerb() *verb {
 	var topics stringsFlag
 	var from uint64
 	var count int
-	var asJSON, verbose bool
+	var asJSON, stubs, verbose bool
 	return &verb{
 		path: "events", max: 0,
 		short: "Follow what changes in the cluster",
 		long: "Follow what changes in the cluster, a line an event. Topics are Allocation, Deployment,\n" +
-			"Evaluation, Job, Node, NodePool and Variable; \"Job:web\" is one key. With -index the stream\n" +
-			"begins at an earlier change; when that is no longer kept, or the reader is too slow, the\n" +
-			"last line is a gap that names the oldest index that is.",
+			"Evaluation, HostVolume, Job, Node, NodePool, Service and Variable; \"Job:web\" is one key.\n" +
+			"With -index the stream begins at an earlier change; when that is no longer kept, or the\n" +
+			"reader is too slow, the last line is a gap that names the oldest index that is.",
 		flags: func(fs *flag.FlagSet) {
 			fs.Var(&topics, "topic", "Only this `topic`, or topic:key; may be repeated.")
 			fs.Uint64Var(&from, "index", 0, "Begin at this `index`.")
 			fs.IntVar(&count, "count", 0, "End after this many events; 0 is never.")
 			fs.BoolVar(&asJSON, "json", false, "Print events as JSON, one a line.")
+			fs.BoolVar(&stubs, "stubs", false, "With -json: of jobs, nodes and allocations what lists show, not all of them.")
 			fs.BoolVar(&verbose, "verbose", false, "Whole ids.")
 		},
 		run: func(c *cli, _ []string) error {
@@ -36,7 +37,11 @@ func eventsVerb() *verb {
 			if err != nil {
 				return err
 			}
-			stream, err := client.Events(c.ctx, topics, from, nil)
+			q := &api.QueryOptions{}
+			if stubs || !asJSON {
+				q.Params = map[string]string{"payload": "stub"}
+			}
+			stream, err := client.Events(c.ctx, topics, from, q)
 			if err != nil {
 				return exitf(1, "Error following events: %v", err)
 			}

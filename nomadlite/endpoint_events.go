@@ -26,15 +26,16 @@ var causes = map[fsm.Type]string{
 // here need a management token.
 var eventCapabilities = map[string]api.Capability{
 	events.TopicJob: "ns:read-job", events.TopicEvaluation: "ns:read-job", events.TopicAllocation: "ns:read-job",
-	events.TopicDeployment: "ns:read-job", events.TopicNode: "node:read", events.TopicVariable: "ns:*",
+	events.TopicDeployment: "ns:read-job", events.TopicService: "ns:read-job", events.TopicHostVolume: "ns:host-volume-read", events.TopicNode: "node:read", events.TopicVariable: "ns:*",
 }
 
 // newEvents makes the ring of events of a server.
 func newEvents(size int) *events.Ring {
 	return events.New(events.Config{
-		Size:  size,
-		Cause: func(cause uint16) string { return causes[fsm.Type(cause)] },
-		Alloc: func(a *structs.Allocation) any { return showAlloc(a) },
+		Size:      size,
+		Cause:     func(cause uint16) string { return causes[fsm.Type(cause)] },
+		Alloc:     func(a *structs.Allocation) any { return showAlloc(a) },
+		AllocStub: func(a *structs.Allocation) any { return showAllocStub(a) },
 	}, 0)
 }
 
@@ -59,6 +60,13 @@ func (e *endpoints) streamEvents(_ context.Context, r *api.Request) (*api.Respon
 		}
 	}
 	filter := &events.Filter{Keys: keys, Namespace: r.Query.Namespace}
+	switch payload := r.Values.Get("payload"); payload {
+	case "", "full":
+	case "stub":
+		filter.Stubs = true
+	default:
+		return nil, structs.Errorf(structs.Invalid, "Invalid payload %q: it is full or stub", payload)
+	}
 	if !r.ACL.Management() {
 		filter.Allows = allows
 	}

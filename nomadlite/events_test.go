@@ -71,6 +71,8 @@ func TestEventStream(t *testing.T) {
 	}
 	_, err = s.client.Events(ctx, []string{"Job:a:b"}, 0, nil)
 	fails(t, "two keys", err, `400 (Invalid topic query: "Job:a:b" is not of the form Topic or Topic:key)`)
+	_, err = s.client.Get(ctx, "/v1/event/stream?payload=some", nil, nil)
+	fails(t, "payload", err, `400 (Invalid payload "some": it is full or stub)`)
 	_, err = s.client.Get(ctx, "/v1/event/stream?index=x", nil, nil)
 	fails(t, "index", err, `400 (Invalid index)`)
 }

@@ -2,6 +2,7 @@ package events
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"sync"
 
@@ -20,15 +21,29 @@ type Event struct {
 	Index      uint64
 	Payload    map[string]any
 
+	stub        map[string]any // Payload for who wants stubs; nil where that is the same
+	whole, slim encoding
+}
+
+// encoding is an event as JSON.
+type encoding struct {
 	once sync.Once
 	raw  []byte
 	err  error
 }
 
-// encoded is the event as JSON, made once.
-func (e *Event) encoded() ([]byte, error) {
-	e.once.Do(func() { e.raw, e.err = json.Marshal(e) })
-	return e.raw, e.err
+// encoded is the event as JSON, with its stub when that is wanted. Either is
+// made once.
+func (e *Event) encoded(stub bool) ([]byte, error) {
+	if !stub || e.stub == nil {
+		e.whole.once.Do(func() { e.whole.raw, e.whole.err = json.Marshal(e) })
+		return e.whole.raw, e.whole.err
+	}
+	e.slim.once.Do(func() {
+		shown := &Event{Topic: e.Topic, Type: e.Type, Key: e.Key, Namespace: e.Namespace, FilterKeys: e.FilterKeys, Index: e.Index, Payload: e.stub}
+		e.slim.raw, e.slim.err = json.Marshal(shown)
+	})
+	return e.slim.raw, e.slim.err
 }
 
 // Topics with the capability that their events need, and whether they belong
@@ -41,6 +56,8 @@ const (
 	TopicNode       = "Node"
 	TopicNodePool   = "NodePool"
 	TopicVariable   = "Variable"
+	TopicService    = "Service"
+	TopicHostVolume = "HostVolume"
 	// TopicAll is every topic, TopicStream is the stream itself: its one event
 	// is a gap.
 	TopicAll    = "*"
@@ -55,45 +72,66 @@ type topic struct {
 	// removed shows what was removed as well; without it removals are silent.
 	removed bool
 	fill    func(e *Event, noun any, deleted bool)
+	// stub is what lists show of the noun, nil where that is all of it.
+	stub func(after *state.Snapshot, noun any) any
 }
 
 // topics by the table that they are about.
 var topics = map[state.Table]topic{
-	state.TableJobs: {TopicJob, "JobRegistered", true, func(e *Event, noun any, deleted bool) {
+	state.TableJobs: {name: TopicJob, fallback: "JobRegistered", removed: true, fill: func(e *Event, noun any, deleted bool) {
 		j := noun.(*structs.Job)
 		e.Key, e.Namespace, e.Payload = j.ID, j.Namespace, map[string]any{"Job": j}
 		if deleted {
 			e.Type, e.Payload["Deleted"] = "JobDeregistered", true
 		}
+	}, stub: func(after *state.Snapshot, noun any) any {
+		j := noun.(*structs.Job)
+		return j.Stub(after.JobSummary(j.Namespace, j.ID))
 	}},
-	state.TableEvals: {TopicEvaluation, "EvaluationUpdated", false, func(e *Event, noun any, _ bool) {
+	state.TableEvals: {name: TopicEvaluation, fallback: "EvaluationUpdated", fill: func(e *Event, noun any, _ bool) {
 		v := noun.(*structs.Evaluation)
 		e.Key, e.Namespace, e.Payload = v.ID, v.Namespace, map[string]any{"Evaluation": v}
 		e.FilterKeys = []string{v.JobID, v.DeploymentID}
 	}},
-	state.TableDeployments: {TopicDeployment, "DeploymentStatusUpdate", false, func(e *Event, noun any, _ bool) {
+	state.TableDeployments: {name: TopicDeployment, fallback: "DeploymentStatusUpdate", fill: func(e *Event, noun any, _ bool) {
 		d := noun.(*structs.Deployment)
 		e.Key, e.Namespace, e.Payload = d.ID, d.Namespace, map[string]any{"Deployment": d}
 		e.FilterKeys = []string{d.JobID}
 	}},
-	state.TableNodes: {TopicNode, "NodeStreamEvent", true, func(e *Event, noun any, deleted bool) {
+	state.TableNodes: {name: TopicNode, fallback: "NodeStreamEvent", removed: true, fill: func(e *Event, noun any, deleted bool) {
 		n := noun.(*structs.Node)
 		e.Key, e.Payload = n.ID, map[string]any{"Node": n}
 		if deleted {
 			e.Type = "NodeDeregistration"
 		}
-	}},
-	state.TableNodePools: {TopicNodePool, "NodePoolUpserted", true, func(e *Event, noun any, deleted bool) {
+	}, stub: func(_ *state.Snapshot, noun any) any { return noun.(*structs.Node).Stub() }},
+	state.TableNodePools: {name: TopicNodePool, fallback: "NodePoolUpserted", removed: true, fill: func(e *Event, noun any, deleted bool) {
 		p := noun.(*structs.NodePool)
 		e.Key, e.Payload = p.Name, map[string]any{"NodePool": p}
 		if deleted {
 			e.Type = "NodePoolDeleted"
 		}
 	}},
-	state.TableVariables: {TopicVariable, "VariableUpdated", true, func(e *Event, noun any, deleted bool) {
+	state.TableVariables: {name: TopicVariable, fallback: "VariableUpdated", removed: true, fill: func(e *Event, noun any, deleted bool) {
 		v := noun.(*state.SealedVariable) // the items stay sealed
 		e.Key, e.Namespace, e.Payload = v.Path, v.Namespace, map[string]any{"Metadata": &v.VariableMetadata}
 		e.Payload["Deleted"] = deleted
+	}},
+	state.TableServices: {name: TopicService, fallback: "ServiceRegistration", removed: true, fill: func(e *Event, noun any, deleted bool) {
+		v := noun.(*structs.ServiceRegistration)
+		e.Key, e.Namespace, e.Payload = v.ID, v.Namespace, map[string]any{"Service": v}
+		e.FilterKeys = []string{v.JobID, v.ServiceName}
+		if e.Type = "ServiceRegistration"; deleted {
+			e.Type = "ServiceDeregistration"
+		}
+	}},
+	state.TableHostVolumes: {name: TopicHostVolume, fallback: "HostVolumeRegistered", removed: true, fill: func(e *Event, noun any, deleted bool) {
+		v := noun.(*structs.HostVolume)
+		e.Key, e.Namespace, e.Payload = v.ID, v.Namespace, map[string]any{"Volume": v}
+		e.FilterKeys = []string{v.Name, v.PluginID, v.NodeID}
+		if deleted {
+			e.Type = "HostVolumeDeleted"
+		}
 	}},
 }
 
@@ -139,6 +177,10 @@ func (r *Ring) events(c *state.Changed) []*Event {
 			e.Type = t.fallback
 		}
 		t.fill(e, noun, deleted)
+		if t.stub != nil {
+			e.stub = maps.Clone(e.Payload) // one key is the topic's, as in all topics with stubs
+			e.stub[t.name] = t.stub(c.After, noun)
+		}
 		add(e)
 	}
 	for _, number := range c.Allocs {
@@ -159,6 +201,9 @@ func (r *Ring) allocEvent(a *structs.Allocation, cause string, index uint64) *Ev
 	}
 	if r.cfg.Alloc != nil {
 		e.Payload["Allocation"] = r.cfg.Alloc(&shown)
+	}
+	if r.cfg.AllocStub != nil {
+		e.stub = map[string]any{"Allocation": r.cfg.AllocStub(a)}
 	}
 	return e
 }

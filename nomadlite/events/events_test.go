@@ -273,6 +273,61 @@ func TestPace(t *testing.T) {
 	})
 }
 
+// TestStubs: who asks for stubs gets what lists show, in less than a KiB, under
+// the same key; each form is encoded once.
+func TestStubs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 0)
+		w.ring.cfg.AllocStub = func(a *structs.Allocation) any { return a.Stub() }
+		slim := all("Job", "Node", "Evaluation")
+		slim.Stubs = true
+		stubs, _ := w.follow(slim, 0)
+		again, _ := w.follow(slim, 0)
+		whole, _ := w.follow(all("Job", "Node", "Evaluation"), 0)
+		synctest.Wait()
+		w.node()
+		time.Sleep(Pace)
+		synctest.Wait()
+		w.job("default", "web")
+		time.Sleep(Pace)
+		synctest.Wait()
+		w.write(0, func(t *state.Txn) error {
+			_, err := t.DeregisterJob(&state.JobDeregister{Namespace: "default", JobID: "web", Purge: true})
+			return err
+		})
+		time.Sleep(Pace)
+		synctest.Wait()
+		if a, b := stubs.string(), again.string(); a != b {
+			t.Errorf("two readers of stubs differ:\n%s\n%s", a, b)
+		}
+		if a, b := fmt.Sprint(stubs.show(t)), fmt.Sprint(whole.show(t)); a != b {
+			t.Errorf("stubs show %s, whole events %s", a, b)
+		}
+		for line := range strings.Lines(stubs.string()) {
+			if strings.Contains(line, "TaskGroups") || strings.Contains(line, "SecretID") || len(line) > 1200 {
+				t.Errorf("not a stub, of %d bytes: %s", len(line), line)
+			}
+		}
+		for _, want := range []string{`"JobSummary":{`, `"Payload":{"Node":{"Address"`, `"Payload":{"Evaluation":{`, `"Deleted":true`} {
+			if !strings.Contains(stubs.string(), want) {
+				t.Errorf("no %s in %s", want, stubs.string())
+			}
+		}
+		if !strings.Contains(whole.string(), "TaskGroups") {
+			t.Errorf("whole events are not whole: %s", whole.string())
+		}
+		for _, e := range w.ring.entries {
+			for _, ev := range e.events {
+				first, err := ev.encoded(true)
+				second, _ := ev.encoded(true)
+				if err != nil || &first[0] != &second[0] {
+					t.Errorf("%s is encoded twice: %v", ev.Topic, err)
+				}
+			}
+		}
+	})
+}
+
 // blockedWriter takes nothing until it is opened.
 type blockedWriter struct {
 	lines
@@ -300,7 +355,7 @@ func TestParseTopics(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "map[*:[*]]", "Job": "map[Job:[*]]", "Job:web Job:a/b": "map[Job:[web a/b]]", "*:*": "map[*:[*]]", "Node:": "map[Node:[*]]",
 		"Job:a:b": `error Invalid topic query: "Job:a:b" is not of the form Topic or Topic:key`,
-		"Bogus":   `error Invalid topic query: no topic "Bogus"; there are Allocation, Deployment, Evaluation, Job, Node, NodePool, Variable`,
+		"Bogus":   `error Invalid topic query: no topic "Bogus"; there are Allocation, Deployment, Evaluation, HostVolume, Job, Node, NodePool, Service, Variable`,
 	} {
 		got, err := ParseTopics(strings.Fields(text))
 		shown := fmt.Sprint(got)

@@ -28,6 +28,9 @@ type Config struct {
 	Cause func(cause uint16) string
 	// Alloc makes of an allocation what events show; nil shows it as it is.
 	Alloc func(*structs.Allocation) any
+	// AllocStub makes of an allocation what lists show of it; nil shows whole
+	// ones to readers of stubs too.
+	AllocStub func(*structs.Allocation) any
 }
 
 // Ring holds the newest entries. Its methods may be called at any time.

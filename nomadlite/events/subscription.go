@@ -33,6 +33,9 @@ type Filter struct {
 	// Namespace is the one of which events are wanted, "*" for all. Events
 	// without a namespace are in each.
 	Namespace string
+	// Stubs asks for what lists show of jobs, nodes and allocations, where
+	// events otherwise hold all of them.
+	Stubs bool
 }
 
 // ParseTopics reads "Topic", "Topic:key" and "Topic:*"; none is every topic.
@@ -150,7 +153,7 @@ func (r *Ring) frame(buf *bytes.Buffer, f *Filter, e *entry) error {
 		if !f.wants(ev) {
 			continue
 		}
-		raw, err := ev.encoded()
+		raw, err := ev.encoded(f.Stubs)
 		if err != nil {
 			return err
 		}
@@ -176,7 +179,7 @@ func (r *Ring) gapFrame(asked uint64) []byte {
 	oldest := r.oldest()
 	e := &Event{Topic: TopicStream, Type: "Gap", Key: "gap", Index: oldest, FilterKeys: []string{},
 		Payload: map[string]any{"Gap": map[string]uint64{"Asked": asked, "Oldest": oldest + 1}}}
-	raw, err := e.encoded()
+	raw, err := e.encoded(false)
 	if err != nil { // of numbers and fixed texts: it cannot fail
 		return []byte("{}\n")
 	}
