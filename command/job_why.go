@@ -3,6 +3,8 @@ package command
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,8 +44,13 @@ type jobFacts struct {
 	job        *structs.Job
 	allocs     []*structs.AllocListStub
 	evals      []*structs.Evaluation
-	deployment *structs.Deployment // the latest, nil for none
+	deployment *structs.Deployment     // the latest, nil for none
+	nodes      []*structs.NodeListStub // read when a driver is missing
 }
+
+// missingDrivers is the scheduler's word for nodes without a driver that a group
+// needs, or with one that is not healthy.
+const missingDrivers = "missing drivers"
 
 func gatherFacts(c *cli, client *api.Client, stub *structs.JobListStub) (*jobFacts, error) {
 	q := &api.QueryOptions{Namespace: stub.Namespace}
@@ -58,8 +65,25 @@ func gatherFacts(c *cli, client *api.Client, stub *structs.JobListStub) (*jobFac
 	if f.evals, _, err = client.Jobs().Evaluations(c.ctx, stub.ID, q); err != nil {
 		return nil, err
 	}
-	f.deployment, _, err = client.Jobs().LatestDeployment(c.ctx, stub.ID, q)
+	if f.deployment, _, err = client.Jobs().LatestDeployment(c.ctx, stub.ID, q); err != nil {
+		return nil, err
+	}
+	if f.newest(lacksDriver) != nil {
+		f.nodes, _, err = client.Nodes().List(c.ctx, nil)
+	}
 	return &f, err
+}
+
+func lacksDriver(e *structs.Evaluation) bool {
+	if e.Status != structs.EvalStatusBlocked {
+		return false
+	}
+	for _, m := range e.FailedTGAllocs {
+		if m.ConstraintFiltered[missingDrivers] > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // whyReport is the answer of `job why`; it is also its JSON.
@@ -134,8 +158,52 @@ func (f *jobFacts) group(g *structs.TaskGroup, blocked *structs.Evaluation) *why
 	if m := blocked.FailedTGAllocs[g.Name]; m != nil {
 		w.Waiting = max(blocked.QueuedAllocations[g.Name], m.CoalescedFailures+1)
 		w.Reason, w.Remedies, w.Metric = m.Reason(), m.Remedies(), m
+		if m.ConstraintFiltered[missingDrivers] > 0 {
+			w.Remedies = append(f.driverRemedies(g), w.Remedies...)
+		}
 	}
 	return w
+}
+
+// driverRemedies say of each driver of a group which ready nodes have it, and
+// what is wrong with it on one that should.
+func (f *jobFacts) driverRemedies(g *structs.TaskGroup) []string {
+	var names, out []string
+	for _, t := range g.Tasks {
+		if !slices.Contains(names, t.Driver) {
+			names = append(names, t.Driver)
+		}
+	}
+	for _, name := range names {
+		nodes, healthy, offered, sick := 0, 0, map[string]bool{}, ""
+		for _, n := range f.nodes {
+			if n.Status != structs.NodeStatusReady {
+				continue
+			}
+			nodes++
+			for other, info := range n.Drivers {
+				offered[other] = offered[other] || info.Detected && info.Healthy
+			}
+			switch info := n.Drivers[name]; {
+			case info == nil || !info.Detected && info.HealthDescription == "":
+			case info.Detected && info.Healthy:
+				healthy++
+			case sick == "":
+				sick = fmt.Sprintf("on node %s: %s", n.Name, info.HealthDescription)
+			}
+		}
+		maps.DeleteFunc(offered, func(_ string, yes bool) bool { return !yes })
+		switch text := fmt.Sprintf("driver %q is healthy on %d of %d ready nodes", name, healthy, nodes); {
+		case healthy == nodes:
+		case sick != "":
+			out = append(out, text+"; "+sick)
+		case healthy == 0:
+			out = append(out, fmt.Sprintf("%s; they have %s", text, strings.Join(sortedKeys(offered), ", ")))
+		default:
+			out = append(out, text)
+		}
+	}
+	return out
 }
 
 // verdict is the predicate of the report's sentence: the first thing that keeps

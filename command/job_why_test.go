@@ -1,12 +1,43 @@
 package command
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nomadlite/nomadlite/structs"
 )
+
+// TestJobWhyDrivers: who lacks a driver is told which nodes have it, and what is
+// wrong with it where it should be.
+func TestJobWhyDrivers(t *testing.T) {
+	node := func(name, status string, drivers map[string]*structs.DriverInfo) *structs.NodeListStub {
+		return &structs.NodeListStub{Name: name, Status: status, Drivers: drivers}
+	}
+	well := &structs.DriverInfo{Detected: true, Healthy: true}
+	f := jobFacts{
+		job: &structs.Job{ID: "web", TaskGroups: []*structs.TaskGroup{{Name: "g", Tasks: []*structs.Task{{Driver: "docker"}, {Driver: "raw_exce"}, {Driver: "exec"}, {Driver: "docker"}}}}},
+		evals: []*structs.Evaluation{{Status: structs.EvalStatusBlocked, FailedTGAllocs: map[string]*structs.AllocMetric{
+			"g": {NodesEvaluated: 2, NodesInPool: 2, NodesFiltered: 2, ConstraintFiltered: map[string]int{missingDrivers: 2}}}}},
+		nodes: []*structs.NodeListStub{
+			node("n1", structs.NodeStatusReady, map[string]*structs.DriverInfo{"exec": well, "docker": {HealthDescription: "cannot reach the engine"}}),
+			node("n2", structs.NodeStatusReady, map[string]*structs.DriverInfo{"exec": well, "raw_exec": well, "docker": well, "java": {}}),
+			node("n3", structs.NodeStatusDown, map[string]*structs.DriverInfo{"raw_exce": well}),
+		},
+	}
+	want := []string{
+		`driver "docker" is healthy on 1 of 2 ready nodes; on node n1: cannot reach the engine`,
+		`driver "raw_exce" is healthy on 0 of 2 ready nodes; they have docker, exec, raw_exec`,
+		`change what the job asks for, or add a node that meets "missing drivers"`,
+	}
+	if !lacksDriver(f.evals[0]) {
+		t.Error("the evaluation lacks a driver")
+	}
+	if got := f.why(time.Now()).Groups[0].Remedies; !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
 
 // TestJobWhy checks the one sentence for every state of a job.
 func TestJobWhy(t *testing.T) {
