@@ -81,9 +81,9 @@ func (o *jobRun) run(c *cli, args []string) error {
 
 // after reports a registered job.
 func (o *jobRun) after(c *cli, client *api.Client, job *structs.Job, resp *api.JobRegisterResponse) error {
-	if job.Periodic != nil || job.ParameterizedJob != nil || resp.EvalID == "" {
+	if job.Periodic != nil || job.Dispatchable() || resp.EvalID == "" {
 		fmt.Fprintln(c.stdout, "Job registration successful")
-		if job.Periodic != nil && job.ParameterizedJob == nil {
+		if job.Periodic != nil && !job.Dispatchable() {
 			c.nextLaunch(client, job)
 		}
 		return nil

@@ -130,7 +130,7 @@ func (o *jobStatus) one(c *cli, client *api.Client, arg string) error {
 	switch {
 	case o.short:
 		return nil
-	case job.Periodic != nil || job.ParameterizedJob != nil:
+	case job.Periodic != nil || job.Dispatchable():
 		return o.parent(c, client, job, detail)
 	}
 	o.summary(c, detail)
@@ -177,9 +177,9 @@ func (o *jobStatus) head(c *cli, client *api.Client, job *structs.Job) {
 		{"ID", job.ID}, {"Name", job.Name}, {"Submit Date", nanos(job.SubmitTime).Format(time.RFC3339)},
 		{"Type", job.Type}, {"Priority", strconv.Itoa(job.Priority)}, {"Datacenters", strings.Join(job.Datacenters, ",")},
 		{"Namespace", job.Namespace}, {"Node Pool", job.NodePool}, {"Status", statusText(job.Status, job.Stop)},
-		{"Periodic", strconv.FormatBool(job.Periodic != nil)}, {"Parameterized", strconv.FormatBool(job.ParameterizedJob != nil)},
+		{"Periodic", strconv.FormatBool(job.Periodic != nil)}, {"Parameterized", strconv.FormatBool(job.Dispatchable())},
 	}
-	if job.Periodic != nil && job.ParameterizedJob == nil && !job.Stop && job.Periodic.Enabled != nil && *job.Periodic.Enabled {
+	if job.Periodic != nil && !job.Dispatchable() && !job.Stop && job.Periodic.Enabled != nil && *job.Periodic.Enabled {
 		plan, _, err := client.Jobs().Plan(c.ctx, &api.JobPlanRequest{Job: job}, &api.WriteOptions{Namespace: job.Namespace})
 		if err == nil && !plan.NextPeriodicLaunch.IsZero() {
 			next := plan.NextPeriodicLaunch
@@ -295,7 +295,8 @@ func deployedRows(d *structs.Deployment, c *cli) [][]string {
 
 // parent shows a periodic or parameterized job: its children.
 func (o *jobStatus) parent(c *cli, client *api.Client, job *structs.Job, d *jobDetail) error {
-	if p := job.ParameterizedJob; p != nil {
+	if job.Dispatchable() {
+		p := job.ParameterizedJob
 		c.title("Parameterized Job")
 		printPairs(c.stdout, []pair{{"Payload", p.Payload}, {"Required Metadata", orNone(p.MetaRequired)}, {"Optional Metadata", orNone(p.MetaOptional)}})
 		c.title("Parameterized Job Summary")
@@ -309,7 +310,7 @@ func (o *jobStatus) parent(c *cli, client *api.Client, job *structs.Job, d *jobD
 	printTable(c.stdout, [][]string{{"Pending", "Running", "Dead"},
 		{fmt.Sprint(children.Pending), fmt.Sprint(children.Running), fmt.Sprint(children.Dead)}})
 	infix, name := "/periodic-", "Previously Launched Jobs"
-	if job.ParameterizedJob != nil {
+	if job.Dispatchable() {
 		infix, name = "/dispatch-", "Dispatched Jobs"
 	}
 	jobs, _, err := client.Jobs().List(c.ctx, &api.QueryOptions{Prefix: job.ID + infix, Namespace: job.Namespace})
@@ -324,7 +325,7 @@ func (o *jobStatus) parent(c *cli, client *api.Client, job *structs.Job, d *jobD
 	}
 	if len(rows) == 1 {
 		what := "periodic"
-		if job.ParameterizedJob != nil {
+		if job.Dispatchable() {
 			what = "dispatched"
 		}
 		fmt.Fprintf(c.stdout, "\nNo instances of %s job found\n", what)

@@ -216,7 +216,7 @@ func (f *jobFacts) verdict(r *whyReport, now time.Time) string {
 		return "is stopped"
 	case f.job.Periodic != nil:
 		return "is periodic: what runs are its children, listed by job status"
-	case f.job.ParameterizedJob != nil:
+	case f.job.Dispatchable():
 		return "waits to be dispatched: nomadlite job dispatch starts it"
 	}
 	for _, g := range r.Groups {

@@ -78,7 +78,7 @@ func jobStatus(s *state.Snapshot, j *structs.Job) *api.JobStatus {
 	for _, g := range j.TaskGroups {
 		out.GroupCountSum += structs.Val(g.Count)
 	}
-	if j.Periodic != nil || j.ParameterizedJob != nil && !j.Dispatched {
+	if j.Periodic != nil || j.Dispatchable() {
 		out.ChildStatuses = []string{}
 		for child := range s.JobChildren(j.Namespace, j.ID) {
 			out.ChildStatuses = append(out.ChildStatuses, child.Status)

@@ -34,7 +34,7 @@ func (s *Server) DispatchJob(ctx context.Context, ns, idempotencyToken string, r
 	switch {
 	case parent == nil:
 		return nil, structs.Errorf(structs.Internal, "parameterized job not found")
-	case parent.ParameterizedJob == nil || parent.Dispatched:
+	case !parent.Dispatchable():
 		return nil, structs.Errorf(structs.Internal, "Specified job %q is not a parameterized job", req.JobID)
 	case parent.Stop:
 		return nil, structs.Errorf(structs.Internal, "Specified job %q is stopped", req.JobID)

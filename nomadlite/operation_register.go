@@ -191,7 +191,7 @@ func registerResponse(value any, index uint64, warnings []string, err error) (*a
 
 // isParent reports whether a job runs through its children alone.
 func isParent(job *structs.Job) bool {
-	return job.Periodic != nil || job.ParameterizedJob != nil && !job.Dispatched
+	return job.Periodic != nil || job.Dispatchable()
 }
 
 // newEval makes a pending evaluation of a job.

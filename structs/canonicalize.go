@@ -92,6 +92,10 @@ func (j *Job) canonicalUpdate() *UpdateStrategy {
 // rolls reports whether jobs of this type have deployments.
 func (j *Job) rolls() bool { return j.Type == JobTypeService || j.Type == JobTypeSystem }
 
+// Dispatchable reports whether the job waits for dispatches: it is parameterized,
+// and no child of one that is.
+func (j *Job) Dispatchable() bool { return j.ParameterizedJob != nil && !j.Dispatched }
+
 // ScaledToZero reports whether a service wants no allocation for the time being:
 // it is dead, and nevertheless not over.
 func (j *Job) ScaledToZero() bool {

@@ -15,7 +15,7 @@ func (j *Job) Stub(summary *JobSummary) *JobListStub {
 		Type:              j.Type,
 		Priority:          j.Priority,
 		Periodic:          j.Periodic != nil,
-		ParameterizedJob:  j.ParameterizedJob != nil && !j.Dispatched,
+		ParameterizedJob:  j.Dispatchable(),
 		Stop:              j.Stop,
 		Status:            j.Status,
 		StatusDescription: j.StatusDescription,

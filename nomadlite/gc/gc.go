@@ -88,7 +88,7 @@ func (f *finder) jobDead(job *structs.Job) bool {
 	if job.Status != structs.JobStatusDead || job.ScaledToZero() || !f.old(time.Unix(0, job.SubmitTime), f.keep.Job) {
 		return false
 	}
-	if (job.Periodic != nil || job.ParameterizedJob != nil && !job.Dispatched) && !job.Stop {
+	if (job.Periodic != nil || job.Dispatchable()) && !job.Stop {
 		return false
 	}
 	for _, v := range f.snap.JobVersions(job.Namespace, job.ID) {

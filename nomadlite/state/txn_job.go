@@ -326,7 +326,7 @@ func compareJobKeys(a, b JobKey) int {
 // allocation or an active deployment, are pending while they have an open
 // evaluation or nothing yet, and are dead otherwise.
 func (t *Txn) jobStatus(job *structs.Job) string {
-	if job.Type == structs.JobTypeSystem || job.Periodic != nil || job.ParameterizedJob != nil && !job.Dispatched {
+	if job.Type == structs.JobTypeSystem || job.Periodic != nil || job.Dispatchable() {
 		if job.Stop {
 			return structs.JobStatusDead
 		}
