@@ -60,11 +60,7 @@ func newLoops(s *Server) *loops {
 	drains := drain.New(drain.Deps{Store: s.store, Migrate: s.transitionAllocs, Finish: s.finishDrain, NewID: newID, Logger: s.log.Named("drain")})
 	waker := blocked.New(blocked.Config{Store: s.store, Limit: 2 * worker.MaxPasses * s.cfg.NumSchedulers, Upsert: s.upsertEvals, Logger: s.log.Named("blocked")})
 	launcher := periodic.New(periodic.Config{
-		Store: s.store, Record: s.recordLaunch, Logger: s.log.Named("periodic"),
-		Launch: func(ctx context.Context, parent *structs.Job, at time.Time) error {
-			_, err := s.launch(ctx, parent, at)
-			return err
-		},
+		Store: s.store, Launch: s.launchChildren, Logger: s.log.Named("periodic"),
 	})
 	l.list = []loop{
 		{"broker", l.broker.Run},
@@ -136,11 +132,6 @@ func (s *Server) transitionAllocs(ctx context.Context, c *state.AllocTransition)
 
 func (s *Server) finishDrain(ctx context.Context, c *state.NodeDrain) error {
 	_, _, err := s.apply(ctx, fsm.NodeDrain, c)
-	return err
-}
-
-func (s *Server) recordLaunch(ctx context.Context, launch *state.PeriodicLaunch) error {
-	_, _, err := s.apply(ctx, fsm.PeriodicLaunch, launch)
 	return err
 }
 

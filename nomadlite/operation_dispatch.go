@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nomadlite/nomadlite/api"
+	"github.com/nomadlite/nomadlite/nomadlite/fsm"
+	"github.com/nomadlite/nomadlite/nomadlite/periodic"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -157,22 +159,43 @@ func (s *Server) ForcePeriodic(ctx context.Context, ns, id string) (*api.Periodi
 // evaluation. A second launch for the same second is the first one again.
 func (s *Server) launch(ctx context.Context, parent *structs.Job, at time.Time) (*api.JobRegisterResponse, error) {
 	now := time.Now().UnixNano()
-	child := parent.Copy()
-	child.ID = fmt.Sprintf("%s/periodic-%d", parent.ID, at.Unix())
-	child.Name, child.ParentID, child.Periodic = child.ID, parent.ID, nil
-	child.Status, child.StatusDescription, child.VersionTag = "", "", nil
+	child, eval := periodicChild(parent, at, now)
 	if known := s.store.Snapshot().Job(child.Namespace, child.ID); known != nil {
 		return &api.JobRegisterResponse{JobModifyIndex: known.JobModifyIndex, ResponseMeta: api.ResponseMeta{Index: known.CreateIndex}}, nil
 	}
 	// Whoever registers the second first launches it; a command of an earlier
 	// leader may be committed after the look above.
-	cmd := &state.JobRegister{Job: child, Now: now, EnforceIndex: true, Launched: true}
-	if child.ParameterizedJob == nil {
-		cmd.Eval = newEval(child, structs.EvalTriggerPeriodicJob, now)
-	}
-	out, err := s.registered(ctx, cmd, nil)
+	out, err := s.registered(ctx, &state.JobRegister{Job: child, Eval: eval, Now: now, EnforceIndex: true, Launched: true}, nil)
 	if known := s.store.Snapshot().Job(child.Namespace, child.ID); err != nil && known != nil {
 		return &api.JobRegisterResponse{JobModifyIndex: known.JobModifyIndex, ResponseMeta: api.ResponseMeta{Index: known.CreateIndex}}, nil
 	}
 	return out, err
+}
+
+// periodicChild is the child of a periodic job for a time, with its evaluation
+// unless it is parameterized. What it shares with its parent must not be
+// changed.
+func periodicChild(parent *structs.Job, at time.Time, now int64) (*structs.Job, *structs.Evaluation) {
+	child := *parent
+	child.ID = fmt.Sprintf("%s/periodic-%d", parent.ID, at.Unix())
+	child.Name, child.ParentID, child.Periodic = child.ID, parent.ID, nil
+	child.Status, child.StatusDescription, child.VersionTag = "", "", nil
+	if child.ParameterizedJob != nil {
+		return &child, nil
+	}
+	return &child, newEval(&child, structs.EvalTriggerPeriodicJob, now)
+}
+
+// launchChildren commits what is due of periodic jobs.
+func (s *Server) launchChildren(ctx context.Context, due []periodic.Launch) error {
+	cmd := &state.ChildrenLaunch{Now: time.Now().UnixNano()}
+	for _, d := range due {
+		one := &state.ChildLaunch{Namespace: d.Parent.Namespace, JobID: d.Parent.ID, At: d.At}
+		if !d.Overlaps {
+			one.Child, one.Eval = periodicChild(d.Parent, d.At, cmd.Now)
+		}
+		cmd.Launches = append(cmd.Launches, one)
+	}
+	_, _, err := s.apply(ctx, fsm.ChildrenLaunch, cmd)
+	return err
 }

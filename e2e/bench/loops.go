@@ -50,7 +50,7 @@ const startWave = 2 * time.Second
 
 // simulated starts a server with simulated nodes of a profile.
 func (b *bench) simulated(nodes int, profile string) (*agent, error) {
-	return b.launch(true, nodes, fmt.Sprintf("enable_debug = true\nclient {\n simulate_nodes = %d\n simulate_profile = %q\n}\n", nodes, profile))
+	return b.launch(true, nodes, fmt.Sprintf("enable_debug = true\nserver {\n event_buffer_size = 10000\n}\nclient {\n simulate_nodes = %d\n simulate_profile = %q\n}\n", nodes, profile))
 }
 
 // paced is a service that is replaced and moved so many at a time.
@@ -334,9 +334,11 @@ func (a *agent) launches(ctx context.Context) <-chan launch {
 	out := make(chan launch, 1<<17)
 	go func() {
 		seen := map[string]bool{}
-		for ctx.Err() == nil { // a reader that fell behind begins again
-			_ = a.follow(ctx, "Evaluation:*", func(at time.Time, line []byte) {
+		last := uint64(0)
+		for ctx.Err() == nil { // a reader that lost its connection goes on
+			_ = a.follow(ctx, fmt.Sprintf("Evaluation:*&index=%d", last), func(at time.Time, line []byte) {
 				var frame struct {
+					Index  uint64
 					Events []struct {
 						Payload struct{ Evaluation struct{ JobID string } }
 					}
@@ -344,6 +346,7 @@ func (a *agent) launches(ctx context.Context) <-chan launch {
 				if json.Unmarshal(line, &frame) != nil {
 					return
 				}
+				last = frame.Index + 1
 				for _, e := range frame.Events {
 					id := e.Payload.Evaluation.JobID
 					_, second, child := strings.Cut(id, "/periodic-")
@@ -358,7 +361,8 @@ func (a *agent) launches(ctx context.Context) <-chan launch {
 	return out
 }
 
-// follow reads the event stream of a topic until it ends.
+// follow reads the event stream of a topic, with further parameters, until it
+// ends.
 func (a *agent) follow(ctx context.Context, topic string, each func(at time.Time, line []byte)) error {
 	req, err := http.NewRequestWithContext(ctx, "GET", a.addr+"/v1/event/stream?topic="+topic, nil)
 	if err != nil {
@@ -393,6 +397,17 @@ func subscribers(b *bench) error {
 	if err := a.put(ctx, 100, func(i int) map[string]any { return job(fmt.Sprintf("job-%d", i), "service", 0, "/bin/true") }); err != nil {
 		return err
 	}
+	for _, payload := range []string{"stub", "full"} {
+		if err := b.follow(ctx, a, payload); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow measures how fast changes of jobs reach many readers of one form of
+// the events.
+func (b *bench) follow(ctx context.Context, a *agent, payload string) error {
 	const rate, seconds = 100, 10
 	began := make([]atomic.Int64, rate*seconds) // by priority and job: when a change was sent
 	var mu sync.Mutex                           // guards late
@@ -404,7 +419,7 @@ func subscribers(b *bench) error {
 		all.Go(func() {
 			var mine []float64
 			size := 0
-			_ = a.follow(readers, "Job:*", func(at time.Time, line []byte) {
+			_ = a.follow(readers, "Job:*&payload="+payload, func(at time.Time, line []byte) {
 				i := strings.Index(string(line), `"Mark":"`)
 				if i < 0 {
 					return
@@ -452,7 +467,7 @@ func subscribers(b *bench) error {
 	time.Sleep(2 * time.Second)
 	stop()
 	all.Wait()
-	name := fmt.Sprintf("loops %d subscribers at %d changes/s", b.loops.subscribers, rate)
+	name := fmt.Sprintf("loops %d subscribers at %d changes/s, payload=%s", b.loops.subscribers, rate, payload)
 	b.line(name+": frames received", float64(len(late)), "")
 	b.line(name+": size of a frame", float64(bytes), "bytes")
 	b.line(name+": sent to received p50", quantile(late, 0.5), "ms")

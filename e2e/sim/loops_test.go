@@ -50,7 +50,6 @@ func newLoops(c *cluster, store *state.Store) *loops {
 	}
 	l.launcher = periodic.New(periodic.Config{
 		Store: store, Logger: hclog.NewNullLogger(), AtOnce: 1, Launch: c.launch,
-		Record: func(_ context.Context, cmd *state.PeriodicLaunch) error { return c.must(fsm.PeriodicLaunch, cmd) },
 	})
 	patience := ttl
 	if c.bugs.hasty {
@@ -115,22 +114,23 @@ func (c *cluster) step() {
 	c.loops.launcher.Look(ctx, c.now)
 }
 
-// launch registers the child of a periodic job for a time.
-func (c *cluster) launch(_ context.Context, parent *structs.Job, at time.Time) error {
-	child := parent.Copy()
-	child.ID = fmt.Sprintf("%s/periodic-%d", parent.ID, at.Unix())
-	child.Name, child.ParentID, child.Periodic, child.Status = child.ID, parent.ID, nil, ""
-	if c.bugs.doubleLaunch && c.chance(0.1) {
-		child.ID += "-again"
+// launch commits the children of periodic jobs.
+func (c *cluster) launch(_ context.Context, due []periodic.Launch) error {
+	cmd := &state.ChildrenLaunch{Now: c.now.UnixNano()}
+	for _, d := range due {
+		one := &state.ChildLaunch{Namespace: d.Parent.Namespace, JobID: d.Parent.ID, At: d.At}
+		if !d.Overlaps {
+			child := d.Parent.Copy()
+			child.ID = fmt.Sprintf("%s/periodic-%d", child.ID, d.At.Unix())
+			child.Name, child.ParentID, child.Periodic, child.Status = child.ID, d.Parent.ID, nil, ""
+			if c.bugs.doubleLaunch && c.chance(0.1) {
+				child.ID += "-again"
+			}
+			one.Child, one.Eval = child, c.newEval(child, structs.EvalTriggerPeriodicJob)
+		}
+		cmd.Launches = append(cmd.Launches, one)
 	}
-	if c.snapshot().Job(child.Namespace, child.ID) != nil {
-		return nil
-	}
-	err := c.must(fsm.JobRegister, &state.JobRegister{Job: child, Now: c.now.UnixNano(), EnforceIndex: true, Launched: true, Eval: c.newEval(child, structs.EvalTriggerPeriodicJob)})
-	if err != nil && c.snapshot().Job(child.Namespace, child.ID) != nil {
-		return nil
-	}
-	return err
+	return c.must(fsm.ChildrenLaunch, cmd)
 }
 
 // operate is what operators do to nodes and deployments.

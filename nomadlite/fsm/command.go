@@ -11,45 +11,45 @@ type Type uint16
 
 // Commands, with their payloads.
 const (
-	Epoch                 Type = 1  // state.Epoch
-	JobRegister           Type = 2  // state.JobRegister
-	JobDeregister         Type = 3  // state.JobDeregister
-	JobScale              Type = 4  // state.JobScale
-	JobStability          Type = 5  // state.JobStability
-	JobTag                Type = 6  // state.JobTag
-	EvalUpsert            Type = 7  // state.EvalUpsert
-	EvalDelete            Type = 8  // state.EvalDelete
-	PlanApply             Type = 9  // structs.Plan, columnar
-	AllocTransition       Type = 11 // state.AllocTransition
-	NodeRegister          Type = 12 // state.NodeRegister
-	NodeStatus            Type = 13 // state.NodeStatus
-	NodeEligibility       Type = 14 // state.NodeEligibility
-	NodeDrain             Type = 15 // state.NodeDrain
-	NodeDelete            Type = 16 // state.NodeDelete
-	DeploymentUpsert      Type = 17 // state.DeploymentUpsert
-	DeploymentStatus      Type = 18 // state.DeploymentStatus
-	DeploymentPromote     Type = 19 // state.DeploymentPromote
-	DeploymentAllocHealth Type = 20 // state.DeploymentAllocHealth
-	Collect               Type = 21 // state.Collect
-	SchedulerConfig       Type = 22 // state.SchedulerConfig
-	PeriodicLaunch        Type = 23 // state.PeriodicLaunch
-	NamespaceUpsert       Type = 24 // state.NamespaceUpsert
-	NamespaceDelete       Type = 25 // state.NamespaceDelete
-	NodePoolUpsert        Type = 26 // state.NodePoolUpsert
-	NodePoolDelete        Type = 27 // state.NodePoolDelete
-	RootKeyAdd            Type = 40 // state.RootKeyAdd
-	AutopilotConfig       Type = 60 // state.AutopilotConfig
-	VariableSet           Type = 41 // state.VariableSet
-	VariableDelete        Type = 42 // state.VariableDelete
-	RootKeyState          Type = 61 // state.RootKeyState
-	RootKeyDelete         Type = 62 // state.RootKeyDelete
-	VariableRekey         Type = 63 // state.VariableRekey
-	HostVolumeUpsert      Type = 70 // state.HostVolumeUpsert
-	HostVolumeDelete      Type = 71 // state.HostVolumeDelete
-	AllocReports          Type = 81 // state.AllocUpdates, in kinds
-	ServicesUpdate        Type = 75 // state.ServicesUpdate
-	ServiceDelete         Type = 76 // state.ServiceDelete
-	ScalingEventAdd       Type = 51 // state.ScalingEventAdd
+	Epoch                 Type = 1   // state.Epoch
+	JobRegister           Type = 2   // state.JobRegister
+	JobDeregister         Type = 3   // state.JobDeregister
+	JobScale              Type = 4   // state.JobScale
+	JobStability          Type = 5   // state.JobStability
+	JobTag                Type = 6   // state.JobTag
+	EvalUpsert            Type = 7   // state.EvalUpsert
+	EvalDelete            Type = 8   // state.EvalDelete
+	PlanApply             Type = 9   // structs.Plan, columnar
+	AllocTransition       Type = 11  // state.AllocTransition
+	NodeRegister          Type = 12  // state.NodeRegister
+	NodeStatus            Type = 13  // state.NodeStatus
+	NodeEligibility       Type = 14  // state.NodeEligibility
+	NodeDrain             Type = 15  // state.NodeDrain
+	NodeDelete            Type = 16  // state.NodeDelete
+	DeploymentUpsert      Type = 17  // state.DeploymentUpsert
+	DeploymentStatus      Type = 18  // state.DeploymentStatus
+	DeploymentPromote     Type = 19  // state.DeploymentPromote
+	DeploymentAllocHealth Type = 20  // state.DeploymentAllocHealth
+	Collect               Type = 21  // state.Collect
+	SchedulerConfig       Type = 22  // state.SchedulerConfig
+	NamespaceUpsert       Type = 24  // state.NamespaceUpsert
+	NamespaceDelete       Type = 25  // state.NamespaceDelete
+	NodePoolUpsert        Type = 26  // state.NodePoolUpsert
+	NodePoolDelete        Type = 27  // state.NodePoolDelete
+	RootKeyAdd            Type = 40  // state.RootKeyAdd
+	AutopilotConfig       Type = 60  // state.AutopilotConfig
+	VariableSet           Type = 41  // state.VariableSet
+	VariableDelete        Type = 42  // state.VariableDelete
+	RootKeyState          Type = 61  // state.RootKeyState
+	RootKeyDelete         Type = 62  // state.RootKeyDelete
+	VariableRekey         Type = 63  // state.VariableRekey
+	HostVolumeUpsert      Type = 70  // state.HostVolumeUpsert
+	HostVolumeDelete      Type = 71  // state.HostVolumeDelete
+	AllocReports          Type = 81  // state.AllocUpdates, in kinds
+	ServicesUpdate        Type = 75  // state.ServicesUpdate
+	ServiceDelete         Type = 76  // state.ServiceDelete
+	ScalingEventAdd       Type = 51  // state.ScalingEventAdd
+	ChildrenLaunch        Type = 120 // state.ChildrenLaunch
 )
 
 // command is a row of the table of appliers.
@@ -96,7 +96,7 @@ var commands = map[Type]command{
 	DeploymentAllocHealth: withJob(done("DeploymentAllocHealth", (*state.Txn).SetDeploymentAllocHealth)),
 	Collect:               done("Collect", (*state.Txn).Collect),
 	SchedulerConfig:       done("SchedulerConfig", (*state.Txn).SetSchedulerConfig),
-	PeriodicLaunch:        done("PeriodicLaunch", (*state.Txn).RecordPeriodicLaunch),
+	ChildrenLaunch:        withJob(done("ChildrenLaunch", (*state.Txn).LaunchChildren)),
 	NamespaceUpsert:       done("NamespaceUpsert", (*state.Txn).UpsertNamespaces),
 	NamespaceDelete:       done("NamespaceDelete", (*state.Txn).DeleteNamespaces),
 	NodePoolUpsert:        done("NodePoolUpsert", (*state.Txn).UpsertNodePools),

@@ -55,6 +55,10 @@ func halves(payload any) (first, rest any) {
 		if n := len(c.IDs) / 2; n > 0 {
 			return &state.NodeDelete{IDs: c.IDs[:n]}, &state.NodeDelete{IDs: c.IDs[n:]}
 		}
+	case *state.ChildrenLaunch:
+		if n := len(c.Launches) / 2; n > 0 {
+			return &state.ChildrenLaunch{Launches: c.Launches[:n], Now: c.Now}, &state.ChildrenLaunch{Launches: c.Launches[n:], Now: c.Now}
+		}
 	case *state.DeploymentAllocHealth:
 		return halfHealth(c)
 	}

@@ -8,6 +8,7 @@ package periodic
 import (
 	"container/heap"
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,15 +86,24 @@ func Overlaps(snap *state.Snapshot, job *structs.Job) bool {
 	return false
 }
 
+// Launch is what a job is due for.
+type Launch struct {
+	Parent *structs.Job
+	At     time.Time
+	// Overlaps is set when another child is not done and the job does not want
+	// two: the launch is remembered, so that the next leader knows, and no child
+	// starts.
+	Overlaps bool
+}
+
 // Config configures a Launcher.
 type Config struct {
 	Store *state.Store
-	// Launch registers the child of a job for a time, with its evaluation.
-	Launch func(ctx context.Context, parent *structs.Job, at time.Time) error
-	// Record remembers a launch that was due, so that the next leader knows.
-	Record func(ctx context.Context, launch *state.PeriodicLaunch) error
+	// Launch commits launches: the children with their evaluations, and what the
+	// next leader must know. After an error all of them are due again.
+	Launch func(ctx context.Context, due []Launch) error
 	Logger hclog.Logger
-	// AtOnce is how many launches are committed at the same time; 0 is 128.
+	// AtOnce is how many calls of Launch run at the same time; 0 is 4.
 	AtOnce int
 }
 
@@ -134,8 +144,10 @@ const (
 	// scanPause is how often changed jobs are looked for at most: every launch
 	// changes the table of jobs.
 	scanPause = time.Second
-	// atOnce is how many launches are committed at the same time.
-	atOnce = 128
+	// together is how many launches are committed together, atOnce how many such
+	// commits run at the same time.
+	together = 64
+	atOnce   = 4
 )
 
 // Run launches what is due until ctx ends. What became due while there was no
@@ -250,9 +262,12 @@ func (l *Launcher) fire(ctx context.Context, now time.Time) {
 	snap := l.cfg.Store.Snapshot()
 	var group errgroup.Group
 	group.SetLimit(l.cfg.AtOnce)
-	for _, d := range batch {
+	for some := range slices.Chunk(batch, together) {
 		group.Go(func() error {
-			d.settle(l.launch(ctx, snap, d), snap, now)
+			err := l.launch(ctx, snap, some)
+			for _, d := range some {
+				d.settle(err, snap, now)
+			}
 			return nil
 		})
 	}
@@ -262,24 +277,28 @@ func (l *Launcher) fire(ctx context.Context, now time.Time) {
 	}
 }
 
-// launch starts what is due, unless the job has changed (the next scan sees
-// to it), or a child still runs and the job does not want two.
-func (l *Launcher) launch(ctx context.Context, snap *state.Snapshot, d *deadline) error {
-	job := snap.Job(d.key.Namespace, d.key.ID)
-	if job == nil || job.JobModifyIndex != d.version {
+// launch starts what is due, but for jobs that have changed: the next scan
+// sees to them.
+func (l *Launcher) launch(ctx context.Context, snap *state.Snapshot, due []*deadline) error {
+	launches := make([]Launch, 0, len(due))
+	for _, d := range due {
+		job := snap.Job(d.key.Namespace, d.key.ID)
+		if job == nil || job.JobModifyIndex != d.version {
+			continue
+		}
+		one := Launch{Parent: job, At: d.at, Overlaps: Overlaps(snap, job)}
+		if one.Overlaps {
+			l.cfg.Logger.Debug("skipping a launch: the last child is not done", "job_id", job.ID, "namespace", job.Namespace)
+		}
+		launches = append(launches, one)
+	}
+	if len(launches) == 0 {
 		return nil
 	}
-	err := error(nil)
-	if Overlaps(snap, job) {
-		l.cfg.Logger.Debug("skipping a launch: the last child is not done", "job_id", job.ID, "namespace", job.Namespace)
-	} else {
-		err = l.cfg.Launch(ctx, job, d.at)
-	}
-	if err == nil {
-		err = l.cfg.Record(ctx, &state.PeriodicLaunch{Namespace: job.Namespace, JobID: job.ID, Launch: d.at})
-	}
+	err := l.cfg.Launch(ctx, launches)
 	if err != nil {
-		l.cfg.Logger.Error("cannot launch a periodic job; trying again", "job_id", job.ID, "namespace", job.Namespace, "error", err)
+		first := launches[0].Parent
+		l.cfg.Logger.Error("cannot launch periodic jobs; trying again", "jobs", len(launches), "job_id", first.ID, "namespace", first.Namespace, "error", err)
 	}
 	return err
 }

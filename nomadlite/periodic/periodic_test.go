@@ -88,17 +88,13 @@ func (w *world) register(job *structs.Job) {
 // lead runs a launcher for a while.
 func (w *world) lead(during func()) {
 	l := New(Config{Store: w.store, Logger: hclog.NewNullLogger(),
-		Launch: func(_ context.Context, parent *structs.Job, at time.Time) error {
-			if !w.accept(fmt.Sprintf("%s %s", parent.ID, at.UTC().Format("15:04"))) {
-				return errors.New("not now")
+		Launch: func(_ context.Context, due []Launch) error {
+			for _, d := range due {
+				if !d.Overlaps && !w.accept(fmt.Sprintf("%s %s", d.Parent.ID, d.At.UTC().Format("15:04"))) {
+					return errors.New("not now")
+				}
 			}
-			child := *parent
-			child.ID, child.ParentID, child.Periodic = fmt.Sprintf("%s/periodic-%d", parent.ID, at.Unix()), parent.ID, nil
-			w.register(&child)
-			return nil
-		},
-		Record: func(_ context.Context, launch *state.PeriodicLaunch) error {
-			w.write(func(t *state.Txn) error { return t.RecordPeriodicLaunch(launch) })
+			w.write(launchOf(due))
 			return nil
 		}})
 	ctx, cancel := context.WithCancel(w.t.Context())
@@ -111,6 +107,21 @@ func (w *world) lead(during func()) {
 	if err := <-done; err != nil {
 		w.t.Error(err)
 	}
+}
+
+// launchOf is the command of launches.
+func launchOf(due []Launch) func(*state.Txn) error {
+	cmd := &state.ChildrenLaunch{}
+	for _, d := range due {
+		one := &state.ChildLaunch{Namespace: d.Parent.Namespace, JobID: d.Parent.ID, At: d.At}
+		if !d.Overlaps {
+			child := *d.Parent
+			child.ID, child.ParentID, child.Periodic = fmt.Sprintf("%s/periodic-%d", d.Parent.ID, d.At.Unix()), d.Parent.ID, nil
+			one.Child = &child
+		}
+		cmd.Launches = append(cmd.Launches, one)
+	}
+	return func(t *state.Txn) error { return t.LaunchChildren(cmd) }
 }
 
 // accept notes a launch, unless it is to fail.

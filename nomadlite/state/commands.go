@@ -273,11 +273,20 @@ type SchedulerConfig struct {
 	ModifyIndex uint64
 }
 
-// PeriodicLaunch records the last launch of a periodic job.
-type PeriodicLaunch struct {
+// ChildrenLaunch starts the children of periodic jobs and remembers for which
+// time that was.
+type ChildrenLaunch struct {
+	Launches []*ChildLaunch
+	Now      int64 // unix nanoseconds, the SubmitTime of the children
+}
+
+// ChildLaunch is what one periodic job was due for.
+type ChildLaunch struct {
 	Namespace string
-	JobID     string
-	Launch    time.Time
+	JobID     string // of the parent
+	At        time.Time
+	Child     *structs.Job        // nil when the launch is left out
+	Eval      *structs.Evaluation // of the child, nil when it is parameterized
 }
 
 // NamespaceUpsert writes namespaces.

@@ -52,7 +52,7 @@ func rich(t testing.TB) *world {
 		w.report(2, &structs.AllocUpdate{AllocID: w.placed(r)[2], Revision: 1, ClientStatus: structs.AllocClientStatusFailed})
 		must(w, (*Txn).Collect, &Collect{Allocs: []string{w.placed(r)[2]}})
 	}
-	must(w, (*Txn).RecordPeriodicLaunch, &PeriodicLaunch{Namespace: "default", JobID: "web", Launch: until})
+	must(w, (*Txn).LaunchChildren, &ChildrenLaunch{Launches: []*ChildLaunch{{Namespace: "default", JobID: "web", At: until}}})
 	must(w, (*Txn).AddScalingEvent, &ScalingEventAdd{Namespace: "default", JobID: "web", Group: "web", Event: &structs.ScalingEvent{Message: "up", Meta: map[string]any{"a": "b"}, Time: 5}})
 	must(w, (*Txn).AddRootKey, &RootKeyAdd{Key: &RootKey{RootKeyMeta: structs.RootKeyMeta{KeyID: "key-1"}, KEK: "kek", Sealed: []byte{1}}})
 	if _, err := do(w, (*Txn).SetVariable, &VariableSet{Variable: &SealedVariable{VariableMetadata: structs.VariableMetadata{Namespace: "default", Path: "db"}, KeyID: "key-1", Sealed: []byte{2}}, Now: w.now}); err != nil {

@@ -216,15 +216,6 @@ func (t *Txn) SetAutopilotConfig(c *AutopilotConfig) error {
 	return nil
 }
 
-// RecordPeriodicLaunch stores the last launch of a periodic job.
-func (t *Txn) RecordPeriodicLaunch(c *PeriodicLaunch) error {
-	if jobs.get(t.root, joinKey(c.Namespace, c.JobID)) == nil {
-		return structs.Errorf(structs.NotFound, "cannot record a launch of job %q: no such job in namespace %q", c.JobID, c.Namespace)
-	}
-	launches.set(t, &launch{c.Namespace, c.JobID, c.Launch, t.index})
-	return nil
-}
-
 // UpsertNamespaces writes namespaces.
 func (t *Txn) UpsertNamespaces(c *NamespaceUpsert) error {
 	for _, n := range c.Namespaces {

@@ -53,6 +53,26 @@ func (t *Txn) mayHaveChildren(ns, id string) error {
 	return nil
 }
 
+// LaunchChildren starts the children of periodic jobs. What is due for a time
+// up to the last launch was launched before, perhaps by an earlier leader;
+// that, and what is due for a job that was stopped or purged meanwhile, is
+// passed over.
+func (t *Txn) LaunchChildren(c *ChildrenLaunch) error {
+	for _, l := range c.Launches {
+		key := joinKey(l.Namespace, l.JobID)
+		if last := launches.get(t.root, key); last != nil && !l.At.After(last.Launch) || t.mayHaveChildren(l.Namespace, l.JobID) != nil {
+			continue
+		}
+		launches.set(t, &launch{l.Namespace, l.JobID, l.At, t.index})
+		if l.Child == nil || jobs.get(t.root, joinKey(l.Namespace, l.Child.ID)) != nil {
+			continue
+		}
+		job, changed := t.putJob(l.Child, nil, c.Now)
+		t.jobResult(job, changed, l.Eval)
+	}
+	return nil
+}
+
 // repeated returns the result of a command that was applied before, told by
 // its evaluation.
 func (t *Txn) repeated(eval *structs.Evaluation, job *structs.Job) *JobResult {
