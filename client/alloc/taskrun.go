@@ -22,7 +22,8 @@ import (
 const (
 	driverTimeout  = 30 * time.Second // until a driver answers at all
 	stopMargin     = 30 * time.Second // beyond a task's kill timeout
-	stopTries      = 5
+	stopQuiet      = 3                // tries of a stop before it is told that they fail
+	maxStopDelay   = 10 * time.Second
 	recoverTries   = 5
 	retryDelay     = 50 * time.Millisecond
 	destroyTimeout = 30 * time.Second
@@ -222,13 +223,13 @@ func (r *Runner) wait(ctx context.Context, name, id string, handle *plugin.TaskH
 	}
 }
 
-// stopTask asks the driver to stop a task beside the loop; its end comes back
-// through await.
+// stopTask asks the driver to stop a task beside the loop, until it does: what
+// hinders it may take any time to pass. The task's end comes back through await.
 func (r *Runner) stopTask(t *taskRun, a task.Action) {
-	id, name := t.id, t.spec.Driver
+	id, spec := t.id, t.spec
 	r.act(func(ctx context.Context) {
-		for try := range stopTries {
-			inst, err := r.deps.Drivers.Get(ctx, name)
+		for try := 0; ; try++ {
+			inst, err := r.deps.Drivers.Get(ctx, spec.Driver)
 			if err != nil {
 				return
 			}
@@ -238,9 +239,13 @@ func (r *Runner) stopTask(t *taskRun, a task.Action) {
 			if err == nil || errors.Is(err, plugin.ErrTaskNotFound) || ctx.Err() != nil {
 				return
 			}
-			r.log.Warn("cannot stop a task; trying again", "task", t.spec.Name, "try", try+1, "error", err)
+			r.log.Warn("cannot stop a task; trying again", "task", spec.Name, "try", try+1, "error", err)
+			if try == stopQuiet {
+				message := fmt.Sprintf("The task cannot be stopped now, and runs until it can: %v", err)
+				r.postFrom(ctx, func() { r.driverSaid(&plugin.TaskEvent{TaskName: spec.Name, TaskID: id, Message: message}) })
+			}
 			select {
-			case <-time.After(retryDelay << try):
+			case <-time.After(min(retryDelay<<min(try, 10), maxStopDelay)):
 			case <-ctx.Done():
 				return
 			}

@@ -217,3 +217,51 @@ func TestParallelStarts(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestStalled: an engine that takes requests and never answers makes each call
+// of a task's life fail with a sentence, or succeed without it, and none hang.
+func TestStalled(t *testing.T) {
+	f := newFakeEngine(t)
+	d := configured(t, f, nil)
+	start := func(id string) (*driver.TaskHandle, error) {
+		cfg := newTaskConfig(t)
+		cfg.ID, cfg.StdoutPath, cfg.StderrPath = id, os.DevNull, os.DevNull
+		cfg.MsgpackConfig = encoded(t, taskSchema, object{"image": "img:1"})
+		handle, _, err := d.StartTask(t.Context(), cfg)
+		return handle, err
+	}
+	handle, err := start("before")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.hang()
+	d.run.engine.patience = 50 * time.Millisecond
+	const silent = "the docker engine did not answer within"
+	for what, call := range map[string]func() error{
+		"start":   func() error { _, err := start("late"); return err },
+		"stop":    func() error { return d.StopTask(t.Context(), "before", 0, "") },
+		"signal":  func() error { return d.SignalTask(t.Context(), "before", "SIGHUP") },
+		"destroy": func() error { return d.DestroyTask(t.Context(), "before", true) },
+		"exec":    func() error { _, err := d.ExecTask(t.Context(), "before", []string{"true"}, time.Minute); return err },
+		"network": func() error { _, _, err := d.CreateNetwork(t.Context(), "a2", ""); return err },
+	} {
+		var r *driver.RecoverableError
+		if err := call(); err == nil || !strings.Contains(err.Error(), silent) || !errors.As(err, &r) || !r.Recoverable {
+			t.Errorf("%s: %v, want a recoverable error with %q", what, err, silent)
+		}
+	}
+	if fp := d.look(t.Context(), d.run); fp.Health == driver.HealthHealthy || !strings.Contains(fp.HealthDescription, silent) {
+		t.Errorf("fingerprint %+v", fp)
+	}
+	next := configured(t, f, nil)
+	next.run.engine.patience = 50 * time.Millisecond
+	if err := next.RecoverTask(t.Context(), handle); err != nil {
+		t.Errorf("recover: %v", err)
+	}
+	if st, err := next.InspectTask(t.Context(), "before"); err != nil || st.State != driver.TaskRunning {
+		t.Errorf("recovered: %+v, %v", st, err)
+	}
+	if err := d.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

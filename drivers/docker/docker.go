@@ -23,7 +23,6 @@ import (
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
-	"github.com/docker/docker/client"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/nomadlite/nomadlite/plugins/base"
@@ -40,7 +39,6 @@ const (
 // Intervals and limits of talking to the engine.
 const (
 	fingerprintInterval = 30 * time.Second
-	callTimeout         = 30 * time.Second // of a call that is not expected to take long
 	imageSweepInterval  = 5 * time.Second
 )
 
@@ -68,7 +66,7 @@ type Driver struct {
 // it.
 type session struct {
 	site   atomic.Pointer[pluginConfig]
-	engine *client.Client
+	engine *engine
 	pulls  *puller
 	images *imageStore
 	starts chan struct{} // one for each start under way
@@ -135,32 +133,12 @@ func sameEngine(a, b *pluginConfig) bool {
 // conf is the configuration at this moment.
 func (s *session) conf() *pluginConfig { return s.site.Load() }
 
-func (d *Driver) newSession(site *pluginConfig, engine *client.Client) *session {
+func (d *Driver) newSession(site *pluginConfig, engine *engine) *session {
 	s := &session{engine: engine, pulls: &puller{engine: engine}, starts: make(chan struct{}, site.MaxParallelStarts)}
 	s.site.Store(site)
 	s.images = newImageStore(d.dir, d.log, s.removeImage)
 	s.ctx, s.end = context.WithCancel(context.Background())
 	return s
-}
-
-// dial makes a client of the engine; nothing is sent yet.
-func dial(site *pluginConfig) (*client.Client, error) {
-	options := []client.Opt{client.WithAPIVersionNegotiation()}
-	endpoint := site.Endpoint
-	if endpoint == "" {
-		endpoint = os.Getenv("DOCKER_HOST")
-	}
-	if t := site.TLS; t != nil && (t.CA != "" || t.Cert != "") {
-		options = append(options, client.WithTLSClientConfig(t.CA, t.Cert, t.Key))
-	}
-	if endpoint != "" {
-		options = append(options, client.WithHost(endpoint))
-	}
-	engine, err := client.NewClientWithOpts(options...)
-	if err != nil {
-		return nil, fmt.Errorf("cannot use the docker endpoint %q: %w", endpoint, err)
-	}
-	return engine, nil
 }
 
 // Close ends what the driver does beside calls. Containers go on.
@@ -228,8 +206,6 @@ func (d *Driver) Fingerprint(ctx context.Context, send func(*driver.Fingerprint)
 
 // look asks the engine what it is.
 func (d *Driver) look(ctx context.Context, s *session) *driver.Fingerprint {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	info, err := s.engine.Info(ctx)
 	d.mu.Lock()
 	defer d.mu.Unlock()

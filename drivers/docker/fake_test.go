@@ -18,6 +18,7 @@ import (
 // keeps what it was asked to do.
 type fakeEngine struct {
 	*httptest.Server
+	over  chan struct{} // closed with the test
 	stall chan struct{} // pulls wait until it is closed; nil: they do not wait
 
 	mu         sync.Mutex // guards what follows
@@ -25,12 +26,21 @@ type fakeEngine struct {
 	conflicts  int             // so many creates are refused for their name
 	present    map[string]bool // images
 	containers []map[string]any
+	hung       bool // requests are taken and not answered
+}
+
+// hang makes the engine take requests and answer none until the test ends.
+func (f *fakeEngine) hang() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hung = true
 }
 
 func newFakeEngine(t *testing.T) *fakeEngine {
-	f := &fakeEngine{present: map[string]bool{"img:1": true, "pause:1": true}}
+	f := &fakeEngine{over: make(chan struct{}), present: map[string]bool{"img:1": true, "pause:1": true}}
 	f.Server = httptest.NewServer(http.HandlerFunc(f.serve))
 	t.Cleanup(func() {
+		close(f.over)
 		if f.stall != nil {
 			close(f.stall)
 		}
@@ -61,6 +71,13 @@ func answer(w http.ResponseWriter, status int, body any) {
 }
 
 func (f *fakeEngine) serve(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	hung := f.hung
+	f.mu.Unlock()
+	if hung {
+		<-f.over // a request whose body nobody reads does not end with its caller
+		return
+	}
 	path := r.URL.Path
 	if _, rest, ok := strings.Cut(strings.TrimPrefix(path, "/v1."), "/"); ok && strings.HasPrefix(path, "/v1.") {
 		path = "/" + rest

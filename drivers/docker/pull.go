@@ -27,7 +27,7 @@ const progressEvery = 10 * time.Second
 
 // puller fetches images, each at most once at a time.
 type puller struct {
-	engine *client.Client
+	engine *engine
 
 	mu    sync.Mutex // guards pulls
 	pulls map[string]*pull
@@ -271,8 +271,8 @@ func pullError(ctx context.Context, name string, err error, req *pullRequest) er
 		return fmt.Errorf("cannot pull image %s: the registry refuses the credentials; check the task's auth block or the plugin's auth: %w", name, err)
 	case strings.Contains(text, "no matching manifest"):
 		return fmt.Errorf("cannot pull image %s: it does not exist for this node's platform: %w", name, err)
-	case strings.Contains(text, "no space left on device"):
-		return driver.Recoverable(fmt.Errorf("cannot pull image %s: the engine's disk is full; remove images or make room: %w", name, err))
+	case strings.Contains(text, noSpace):
+		return driver.Recoverable(fmt.Errorf("cannot pull image %s: %s: %w", name, diskIsFull, err))
 	}
 	return driver.Recoverable(fmt.Errorf("cannot pull image %s: %w", name, err))
 }
@@ -304,15 +304,24 @@ func (p *puller) load(ctx context.Context, cfg *driver.TaskConfig, archive strin
 			return engineError("load image archive "+archive, err)
 		}
 		if line.Error != "" {
-			return fmt.Errorf("cannot load image archive %q: %s", archive, line.Error)
+			return engineError("load image archive "+archive, errors.New(line.Error))
 		}
 	}
 }
+
+// What is said of an engine without room, and how it is told.
+const (
+	noSpace    = "no space left on device"
+	diskIsFull = "the engine's disk is full; remove images (docker image prune) or make room"
+)
 
 // engineError wraps an engine's error: trouble of the engine or of the way to
 // it may pass, a refusal stays.
 func engineError(what string, err error) error {
 	out := fmt.Errorf("cannot %s: %w", what, err)
+	if strings.Contains(err.Error(), noSpace) {
+		out = fmt.Errorf("cannot %s: %s: %w", what, diskIsFull, err)
+	}
 	if transient(err) {
 		return driver.Recoverable(out)
 	}
@@ -326,5 +335,5 @@ func transient(err error) bool {
 	return client.IsErrConnectionFailed(err) || cerrdefs.IsInternal(err) || cerrdefs.IsUnavailable(err) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, http.ErrHandlerTimeout) || strings.Contains(text, "connection reset") || strings.Contains(text, "EOF") ||
-		strings.Contains(text, "timeout") || strings.Contains(text, "no space left on device")
+		strings.Contains(text, "timeout") || strings.Contains(text, noSpace)
 }

@@ -318,9 +318,6 @@ func (d *Driver) create(ctx context.Context, s *session, spec *created, tries in
 	}
 }
 
-// createTimeout bounds a create whose caller has given up.
-const createTimeout = 2 * time.Minute
-
 // createContainer asks the engine for a container. A caller that gives up does
 // not stop the engine, which would leave a container that nobody knows: it is
 // removed when it is there.
@@ -330,10 +327,11 @@ func (s *session) createContainer(ctx context.Context, spec *created) (container
 		err  error
 	}
 	answered := make(chan answer)
-	go func() { // ends by itself in createTimeout
-		own, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
-		defer cancel()
-		made, err := s.engine.ContainerCreate(own, spec.config, spec.host, spec.network, nil, spec.name)
+	go func() { // ends by itself when the engine does not answer
+		own := context.WithoutCancel(ctx)
+		made, err := within(own, workFactor*s.engine.patience, func(ctx context.Context) (container.CreateResponse, error) {
+			return s.engine.ContainerCreate(ctx, spec.config, spec.host, spec.network, nil, spec.name)
+		})
 		select {
 		case answered <- answer{made, err}:
 		case <-ctx.Done():
@@ -574,8 +572,13 @@ func (d *Driver) DestroyTask(ctx context.Context, id string, force bool) error {
 		return driver.ErrTaskRunning
 	}
 	if s.conf().removeContainers || t.running() {
-		if err := s.removeContainer(ctx, t.state.ContainerID); err != nil {
+		// The caller's patience may end before the engine's work does.
+		err := s.removeContainer(context.WithoutCancel(ctx), t.state.ContainerID)
+		if err != nil && (t.running() || !transient(err)) {
 			return engineError("remove the container of task "+t.cfg.Name, err)
+		}
+		if err != nil { // it is not forgotten: no task knows it from here on
+			d.log.Warn("cannot remove the container of a task that ended; it is removed with those that dangle", "task", id, "error", err)
 		}
 	}
 	t.exited(&exit{code: 137, err: errors.New("the task was destroyed while it ran"), at: time.Now()})

@@ -11,7 +11,6 @@ import (
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
-	"github.com/docker/docker/client"
 )
 
 // Waits between tries to reach an engine that does not answer.
@@ -61,10 +60,7 @@ func (d *Driver) follow(s *session) error {
 	}
 	// The client agrees on a version with its first call, which the stream of
 	// events must not be: it reads the version without the client's lock.
-	asked, done := context.WithTimeout(ctx, callTimeout)
-	_, err := s.engine.ServerVersion(asked)
-	done()
-	if err != nil {
+	if _, err := within(ctx, s.engine.patience, s.engine.ServerVersion); err != nil {
 		return err
 	}
 	messages, errs := s.engine.Events(ctx, events.ListOptions{Filters: args})
@@ -148,8 +144,10 @@ func exitOf(state *container.State) *exit {
 }
 
 // bridgeIP is the address of the node on the engine's own bridge.
-func bridgeIP(ctx context.Context, engine *client.Client) string {
-	n, err := engine.NetworkInspect(ctx, "bridge", network.InspectOptions{})
+func bridgeIP(ctx context.Context, e *engine) string {
+	n, err := within(ctx, min(probeTimeout, e.patience), func(ctx context.Context) (network.Inspect, error) {
+		return e.NetworkInspect(ctx, "bridge", network.InspectOptions{})
+	})
 	if err != nil {
 		return ""
 	}

@@ -22,18 +22,25 @@ import (
 type agent struct {
 	*agenttest.Agent
 	t testing.TB
+	e *Engine // its node's
 }
 
 // newAgent starts an agent; config is added to the docker plugin's.
 func newAgent(t testing.TB, config string) *agent {
 	t.Helper()
 	need(t)
+	return newAgentOf(t, engine, engine.Host, config)
+}
+
+// newAgentOf starts an agent whose node has an engine at an endpoint.
+func newAgentOf(t testing.TB, e *Engine, endpoint, config string) *agent {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "docker.hcl")
-	text := fmt.Sprintf("plugin \"docker\" {\n  config {\n    endpoint = %q\n    infra_image = %q\n%s\n  }\n}\n", engine.Host, Image, config)
+	text := fmt.Sprintf("plugin \"docker\" {\n  config {\n    endpoint = %q\n    infra_image = %q\n%s\n  }\n}\n", endpoint, Image, config)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	a := &agent{agenttest.New(t, true, "-config", file), t}
+	a := &agent{agenttest.New(t, true, "-config", file), t, e}
 	agenttest.Eventually(t, "the docker driver", func() error {
 		drivers, err := a.Drivers()
 		if err == nil && !drivers["docker"].Healthy {
@@ -69,7 +76,9 @@ type object = map[string]any
 // run registers a job of one docker task.
 func (a *agent) run(id, typ string, config object, more object) {
 	a.t.Helper()
-	config["image"] = Image
+	if config["image"] == nil {
+		config["image"] = Image
+	}
 	task := object{"Name": "t", "Driver": "docker", "Config": config, "Resources": object{"CPU": 20, "MemoryMB": 32}, "KillTimeout": int64(2 * time.Second), "LogConfig": object{"MaxFiles": 2, "MaxFileSizeMB": 10}}
 	group := object{
 		"Name": "g", "Count": 1, "Tasks": []any{task}, "EphemeralDisk": object{"SizeMB": 50},
@@ -151,7 +160,7 @@ func (a *agent) plugin() int {
 // containers lists the containers of an allocation by id.
 func (a *agent) containerID(alloc string) string {
 	a.t.Helper()
-	c, err := engine.ContainerInspect(a.t.Context(), "t-"+alloc)
+	c, err := a.e.ContainerInspect(a.t.Context(), "t-"+alloc)
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -167,7 +176,7 @@ const counting = `i=0; trap 'echo hup' HUP; while [ ! -e /local/stop ]; do i=$((
 // killed with it before it can tell how it ended.
 func (a *agent) stopCounting(alloc string) {
 	a.t.Helper()
-	c, err := engine.ContainerInspect(a.t.Context(), "t-"+alloc)
+	c, err := a.e.ContainerInspect(a.t.Context(), "t-"+alloc)
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -244,7 +253,7 @@ func TestJob(t *testing.T) {
 func (a *agent) gone(alloc string) {
 	a.t.Helper()
 	agenttest.Eventually(a.t, "its container to be removed", func() error {
-		if c, err := engine.ContainerInspect(a.t.Context(), "t-"+alloc); err == nil {
+		if c, err := a.e.ContainerInspect(a.t.Context(), "t-"+alloc); err == nil {
 			return fmt.Errorf("%s is %s", c.ID, c.State.Status)
 		}
 		return nil
@@ -315,55 +324,6 @@ func TestSurvives(t *testing.T) {
 		}
 	}
 	a.gone(al.ID)
-}
-
-// TestEngineRestart_B51: a restart of the engine is no exit of tasks.
-func TestEngineRestart_B51(t *testing.T) {
-	need(t)
-	if !engine.Own() {
-		t.Skip("the engine is not the suite's own: it is not killed")
-	}
-	a := newAgent(t, "")
-	a.run("count", "batch", sh(counting), nil)
-	al := a.await("count", "running")
-	id := a.containerID(al.ID)
-	engine.End(syscall.SIGKILL)
-	agenttest.Eventually(t, "the node to say so", func() error {
-		drivers, err := a.Drivers()
-		if d := drivers["docker"]; err == nil && (d.Healthy || !d.Detected) {
-			err = fmt.Errorf("%+v", d)
-		}
-		return err
-	})
-	if err := syscall.Kill(a.plugin(), syscall.SIGKILL); err != nil { // and the next process finds no engine
-		t.Fatal(err)
-	}
-	if now := a.await("count", "running"); now.ID != al.ID {
-		t.Fatalf("another allocation: %+v", now)
-	}
-	if err := engine.Launch(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if now := a.containerID(al.ID); now != id {
-		t.Fatalf("another container: %s, was %s", now, id)
-	}
-	seen := strings.Count(a.logs(al.ID, "stdout"), "\n")
-	agenttest.Eventually(t, "more output", func() error {
-		if n := strings.Count(a.logs(al.ID, "stdout"), "\n"); n <= seen {
-			return fmt.Errorf("%d lines", n)
-		}
-		return nil
-	})
-	agenttest.Eventually(t, "exec", func() error {
-		if out, code := a.cli("alloc", "exec", "-i=false", "-t=false", al.ID, "/bin/true"); code != 0 {
-			return fmt.Errorf("%s", out)
-		}
-		return nil
-	})
-	a.stopCounting(al.ID)
-	if end := a.await("count", "failed"); !strings.Contains(end.events(), "exit_code:7") {
-		t.Errorf("events:\n%s", end.events())
-	}
 }
 
 // TestRemovedByOthers: a container that somebody removes ends its task, with a

@@ -36,6 +36,7 @@ type Engine struct {
 	Host string
 
 	dir        string // of our own engine; "" for one that was there
+	bridge     string // of an engine beside another; "" for the usual one
 	containerd *exec.Cmd
 	cmd        *exec.Cmd
 }
@@ -51,6 +52,33 @@ func StartEngine(ctx context.Context) (*Engine, error) {
 	if e, err := answering(ctx, os.Getenv("DOCKER_HOST")); err == nil {
 		return e, e.makeImage(ctx, Image)
 	}
+	return ownEngine(ctx, nil)
+}
+
+// StartBeside starts an engine of the suite's own beside one that may run: with
+// a bridge of its own, and without touching the firewall. With a size, which
+// is in the form of tmpfs, its data has only that much room.
+func StartBeside(ctx context.Context, size string) (*Engine, error) {
+	return ownEngine(ctx, func(e *Engine) error {
+		e.bridge = fmt.Sprintf("nlt%d", os.Getpid())
+		address := fmt.Sprintf("10.213.%d.1/24", os.Getpid()%250)
+		for _, args := range [][]string{{"link", "add", e.bridge, "type", "bridge"}, {"addr", "add", address, "dev", e.bridge}, {"link", "set", e.bridge, "up"}} {
+			if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+				return fmt.Errorf("ip %v: %w: %s", args, err, out)
+			}
+		}
+		if size == "" {
+			return nil
+		}
+		if err := os.Mkdir(e.Data(), 0o700); err != nil {
+			return err
+		}
+		return syscall.Mount("tmpfs", e.Data(), "tmpfs", 0, "size="+size)
+	})
+}
+
+// ownEngine starts an engine in a folder of its own, which is prepared first.
+func ownEngine(ctx context.Context, prepare func(*Engine) error) (*Engine, error) {
 	if _, err := exec.LookPath("dockerd"); err != nil || os.Geteuid() != 0 {
 		return nil, errNoEngine
 	}
@@ -59,16 +87,24 @@ func StartEngine(ctx context.Context) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{dir: dir, Host: "unix://" + filepath.Join(dir, "d.sock")}
-	if err := e.Launch(ctx); err != nil {
-		e.Stop()
-		return nil, err
+	if prepare != nil {
+		err = prepare(e)
 	}
-	if err := e.makeImage(ctx, Image); err != nil {
+	if err == nil {
+		err = e.Launch(ctx)
+	}
+	if err == nil {
+		err = e.makeImage(ctx, Image)
+	}
+	if err != nil {
 		e.Stop()
 		return nil, err
 	}
 	return e, nil
 }
+
+// Data is where our own engine keeps images and containers.
+func (e *Engine) Data() string { return filepath.Join(e.dir, "data") }
 
 func answering(ctx context.Context, host string) (*Engine, error) {
 	if host == "" {
@@ -118,9 +154,14 @@ func (e *Engine) Launch(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	e.cmd, err = e.begin("dockerd", "--data-root", filepath.Join(e.dir, "data"), "--exec-root", filepath.Join(e.dir, "exec"),
-		"--containerd", socket, "--pidfile", filepath.Join(e.dir, "d.pid"), "-H", e.Host, "--live-restore")
-	if err != nil {
+	args := []string{
+		"--data-root", e.Data(), "--exec-root", filepath.Join(e.dir, "exec"), "--containerd", socket,
+		"--pidfile", filepath.Join(e.dir, "d.pid"), "-H", e.Host, "--live-restore",
+	}
+	if e.bridge != "" {
+		args = append(args, "--bridge", e.bridge, "--iptables=false", "--ip-masq=false")
+	}
+	if e.cmd, err = e.begin("dockerd", args...); err != nil {
 		return err
 	}
 	deadline := time.Now().Add(time.Minute)
@@ -174,6 +215,9 @@ func (e *Engine) Stop() {
 	e.End(syscall.SIGTERM)
 	end(e.containerd, syscall.SIGTERM)
 	e.unmount()
+	if e.bridge != "" {
+		_ = exec.Command("ip", "link", "del", e.bridge).Run()
+	}
 	_ = os.RemoveAll(e.dir)
 }
 
