@@ -11,7 +11,7 @@ func statusVerb() *verb {
 	var verbose bool
 	v := &verb{
 		path: "status", args: "[<identifier>]", max: 1,
-		short: "Show the job, allocation, node or evaluation of an identifier",
+		short: "Show the job, allocation, node, evaluation or deployment of an identifier",
 		long:  "Show what an identifier (or the beginning of one) names. Without one, list the\njobs.",
 	}
 	v.flags = verboseFlag(&verbose)
@@ -29,7 +29,7 @@ func statusVerb() *verb {
 		}
 		table := map[string]*verb{
 			api.ContextJobs: jobStatusVerb(), api.ContextAllocs: allocStatusVerb(),
-			api.ContextNodes: nodeStatusVerb(), api.ContextEvals: evalStatusVerb(),
+			api.ContextNodes: nodeStatusVerb(), api.ContextEvals: evalStatusVerb(), api.ContextDeployments: deploymentStatusVerb(),
 		}
 		return table[found].run(c, args)
 	}
@@ -43,7 +43,7 @@ func lookUp(c *cli, client *api.Client, arg string) (string, error) {
 		return "", exitf(1, "Error querying search with id: %q: %v", arg, err)
 	}
 	var found []string
-	for _, kind := range []string{api.ContextJobs, api.ContextAllocs, api.ContextNodes, api.ContextEvals} {
+	for _, kind := range []string{api.ContextJobs, api.ContextAllocs, api.ContextNodes, api.ContextEvals, api.ContextDeployments} {
 		for _, id := range resp.Matches[kind] {
 			if id == arg {
 				return kind, nil
