@@ -73,7 +73,7 @@ func newLoops(s *Server) *loops {
 		{"drains", drains.Run},
 		{"periodic jobs", launcher.Run},
 		{"garbage collection", l.gc.Run},
-		{"measures", s.measure},
+		{"measures", func(ctx context.Context) error { return s.measure(ctx, plans) }},
 	}
 	for i := range s.cfg.NumSchedulers {
 		w := worker.New(worker.Deps{Broker: l.broker, Planner: plans, Store: s.store, Logger: s.log.Named("worker"), NewID: newID})

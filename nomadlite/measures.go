@@ -6,6 +6,7 @@ import (
 
 	"github.com/armon/go-metrics"
 
+	"github.com/nomadlite/nomadlite/nomadlite/planner"
 	"github.com/nomadlite/nomadlite/nomadlite/state"
 	"github.com/nomadlite/nomadlite/structs"
 )
@@ -20,18 +21,37 @@ const (
 	maxMeasuredJobs = 1000
 )
 
-// measure tells the measures until ctx ends.
-func (s *Server) measure(ctx context.Context) error {
+// measure tells the measures until ctx ends, those of queues that nothing moves
+// through as well.
+func (s *Server) measure(ctx context.Context, plans *planner.Planner) error {
 	tick := time.NewTicker(measureEvery)
 	defer tick.Stop()
 	for {
 		for _, g := range stateGauges(s.store.Snapshot(), maxMeasuredJobs) {
 			metrics.SetGaugeWithLabels(append([]string{"nomad"}, g.key...), g.value, g.labels)
 		}
+		plans.Tell()
 		if health, err := s.ServerHealth(ctx); err == nil {
 			metrics.SetGauge([]string{"nomad", "autopilot", "healthy"}, bit(health.Healthy))
 			metrics.SetGauge([]string{"nomad", "autopilot", "failure_tolerance"}, float32(health.FailureTolerance))
 		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// measureLog tells how far the log is here, and who follows it, on every
+// server, until ctx ends.
+func (s *Server) measureLog(ctx context.Context) error {
+	tick := time.NewTicker(measureEvery)
+	defer tick.Stop()
+	for {
+		s.events.Tell()
+		metrics.SetGauge([]string{"raft", "appliedIndex"}, float32(s.raft.AppliedIndex()))
+		metrics.SetGauge([]string{"raft", "lastIndex"}, float32(s.raft.LastIndex()))
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -109,10 +129,20 @@ func rolloutGauges(snap *state.Snapshot) []gauge {
 		}
 	}
 	out := []gauge{{key: []string{"deployment", "active"}, value: float32(active)}}
-	nodes := map[string]int{structs.NodeStatusReady: 0, structs.NodeStatusDown: 0, structs.NodeStatusDisconnected: 0}
+	nodes, draining := map[string]int{structs.NodeStatusReady: 0, structs.NodeStatusDown: 0, structs.NodeStatusDisconnected: 0}, 0
 	for n := range snap.Nodes() {
 		nodes[n.Status]++
+		if n.DrainStrategy != nil {
+			draining++
+		}
 	}
+	clocked := 0
+	for job := range snap.PeriodicJobs() {
+		if !job.Stop {
+			clocked++
+		}
+	}
+	out = append(out, gauge{key: []string{"drain", "nodes"}, value: float32(draining)}, gauge{key: []string{"periodic", "tracked"}, value: float32(clocked)})
 	for status, n := range nodes {
 		out = append(out, gauge{key: []string{"node_status", status}, value: float32(n)})
 	}

@@ -44,7 +44,7 @@ func TestMeasuresAreBounded(t *testing.T) {
 	if n := told["job_status.pending"] + told["job_status.running"]; n != jobs+children+1 {
 		t.Errorf("%v jobs are counted", n)
 	}
-	for _, name := range []string{"state.snapshotIndex", "job_status.dead", "deployment.active", "node_status.ready", "job_summary.lost"} {
+	for _, name := range []string{"state.snapshotIndex", "job_status.dead", "deployment.active", "node_status.ready", "job_summary.lost", "drain.nodes", "periodic.tracked"} {
 		if _, ok := told[name]; !ok {
 			t.Errorf("%s is not told", name)
 		}

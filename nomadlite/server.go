@@ -143,6 +143,7 @@ func (s *Server) Run(ctx context.Context) error {
 		group.Go(func() error { return s.keepRegions(ctx) })
 	}
 	group.Go(func() error { return s.limitLog(ctx) })
+	group.Go(func() error { return s.measureLog(ctx) })
 	group.Go(func() error {
 		select {
 		case err := <-s.failed:
@@ -228,8 +229,10 @@ func (s *Server) lead(ctx context.Context) (again bool) {
 	}
 	s.setLeading(false)
 	s.log.Warn("cluster leadership lost, or begun again", "again", again)
+	revoking := time.Now()
 	cancel()
 	<-ended
+	metrics.MeasureSince([]string{"nomad", "leader", "revoke_leadership"}, revoking)
 	return again
 }
 

@@ -90,7 +90,7 @@ func placeCompeting(b *bench) error {
 	}
 	defer a.stop()
 	const each, count = 40, 20 // allocations of a node when it is full, and of a job
-	counts := a.count("nomad.nomad.worker.conflicts", "nomad.nomad.worker.collided", "nomad.nomad.plan.refused")
+	counts := a.count("nomad.nomad.worker.conflicts", "nomad.nomad.worker.collided", "nomad.nomad.plan.node_rejected")
 	ctx, cancel := context.WithTimeout(context.Background(), b.place.limit)
 	defer cancel()
 	took, err := a.fillWith(ctx, "compete", b.place.competing*each/count, count, nodeMemory/each)

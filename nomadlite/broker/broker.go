@@ -242,6 +242,8 @@ func (b *Broker) Take(types []string, now time.Time) (*structs.Evaluation, strin
 	if n == nil {
 		return nil, ""
 	}
+	n.taken = now
+	sample("wait_time", now.Sub(n.since))
 	return n.eval, token
 }
 
@@ -253,6 +255,8 @@ func (b *Broker) Ack(id, token string) error {
 	if err != nil {
 		return err
 	}
+	sample("process_time", time.Since(n.taken))
+	sample("response_time", time.Since(n.since))
 	b.queue.settle(n, false, time.Time{})
 	b.recheck = append(b.recheck, id)
 	b.announce()
@@ -319,4 +323,18 @@ func (b *Broker) gauges() {
 	metrics.SetGauge([]string{"nomad", "broker", "total_unacked"}, float32(d.Delivered))
 	metrics.SetGauge([]string{"nomad", "broker", "total_pending"}, float32(d.Behind))
 	metrics.SetGauge([]string{"nomad", "broker", "total_waiting"}, float32(d.Waiting))
+	unacked := map[string]int{}
+	for _, n := range b.queue.leases.list {
+		unacked[n.eval.Type]++
+	}
+	for kind, h := range b.queue.ready { // of all types that were ever ready
+		metrics.SetGauge([]string{"nomad", "broker", kind, "ready"}, float32(len(*h)))
+		metrics.SetGauge([]string{"nomad", "broker", kind, "unacked"}, float32(unacked[kind]))
+	}
+}
+
+// sample tells how long something of an evaluation took. Dashboards know these
+// with labels for the job, of which there is no end.
+func sample(what string, d time.Duration) {
+	metrics.AddSample([]string{"nomad", "broker", what}, float32(d)/float32(time.Millisecond))
 }

@@ -18,6 +18,8 @@ type entry struct {
 	eval       *structs.Evaluation
 	place      place
 	deliveries int
+	since      time.Time // when it was first to be worked on
+	taken      time.Time // when it was delivered last
 	notBefore  time.Time // of waiting entries
 	token      string    // of delivered entries
 	deadline   time.Time // of delivered entries
@@ -59,9 +61,10 @@ func (q *queue) add(e *structs.Evaluation, now time.Time) {
 	if q.entries[e.ID] != nil {
 		return
 	}
-	n := &entry{eval: e}
+	n := &entry{eval: e, since: now}
 	q.entries[e.ID] = n
 	if e.WaitUntil != nil && e.WaitUntil.After(now) {
+		n.since = *e.WaitUntil
 		q.wait(n, *e.WaitUntil)
 		return
 	}

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/armon/go-metrics"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/nomadlite/nomadlite/nomadlite/state"
@@ -87,7 +86,6 @@ func wait(ctx context.Context, d time.Duration) bool {
 // and whether a drain goes on. Run calls it.
 func (w *Watcher) Look(ctx context.Context, now time.Time) (time.Duration, bool) {
 	d := Decide(w.deps.Store.Snapshot(), now)
-	metrics.SetGauge([]string{"nomad", "drain", "nodes"}, float32(d.Draining))
 	for batch := range slices.Chunk(d.Migrate, maxBatch) {
 		if err := w.migrate(ctx, batch, now); err != nil {
 			w.deps.Logger.Warn("cannot move allocations off draining nodes; trying again", "allocations", len(batch), "error", err)

@@ -151,8 +151,18 @@ func (r *Ring) oldest() uint64 {
 
 func (r *Ring) count(n int) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.readers += n
+	r.mu.Unlock()
+	r.Tell()
+}
+
+// Tell tells the measure of the readers; a nil ring has none.
+func (r *Ring) Tell() {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	metrics.SetGauge([]string{"nomad", "event_stream", "subscribers"}, float32(r.readers))
 }
 

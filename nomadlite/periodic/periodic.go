@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/armon/go-metrics"
 	"github.com/hashicorp/cronexpr"
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/errgroup"
@@ -179,7 +178,6 @@ func (l *Launcher) Look(ctx context.Context, now time.Time) {
 		l.changed, l.scanned = false, now
 	}
 	l.fire(ctx, now)
-	metrics.SetGauge([]string{"nomad", "periodic", "tracked"}, float32(len(l.due)))
 }
 
 // pause is how long nothing needs to be done.

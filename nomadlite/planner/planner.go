@@ -49,7 +49,8 @@ func (p *Planner) Depth() int { return len(p.slots) }
 // InFlight is what the plans in flight take, by node.
 func (p *Planner) InFlight() map[uint32]state.Usage { return p.overlay.InFlight() }
 
-func (p *Planner) depth() {
+// Tell tells the measure of the plans in flight.
+func (p *Planner) Tell() {
 	metrics.SetGauge([]string{"nomad", "plan", "queue_depth"}, float32(len(p.slots)))
 }
 
@@ -62,8 +63,8 @@ func (p *Planner) Submit(ctx context.Context, plan *structs.Plan) (*structs.Plan
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	p.depth()
-	defer func() { <-p.slots; p.depth() }()
+	p.Tell()
+	defer func() { <-p.slots; p.Tell() }()
 	metrics.MeasureSince([]string{"nomad", "plan", "wait"}, start)
 	defer metrics.MeasureSince([]string{"nomad", "plan", "submit"}, time.Now())
 	ticket, other := p.overlay.Admit(p.deps.Store.Snapshot(), plan)
@@ -82,7 +83,7 @@ func (p *Planner) Submit(ctx context.Context, plan *structs.Plan) (*structs.Plan
 		return nil, err
 	}
 	if n := len(result.Refused); n > 0 {
-		metrics.IncrCounter([]string{"nomad", "plan", "refused"}, float32(n))
+		metrics.IncrCounter([]string{"nomad", "plan", "node_rejected"}, float32(n))
 	}
 	return result, nil
 }
