@@ -219,7 +219,7 @@ func (c *Client) Run(ctx context.Context) error {
 	c.drivers = driver.New(driver.Config{
 		Begin:  begin,
 		Device: c.serveDevices,
-		Specs:  c.cfg.Drivers, Keeper: host, Logger: c.log.Named("driver_mgr"), Changed: c.driverChanged,
+		Specs:  c.cfg.Drivers, Keeper: host, Logger: c.log.Named("driver_mgr"), Changed: c.driverChanged, Allowed: c.cfg.DriverAllowed,
 		Agent: base.AgentConfig{MinPort: 14000, MaxPort: 14512}, NodeID: c.Node().ID, Event: c.taskEvent,
 	})
 	// The node's own loops end first; runners and drivers are still needed to

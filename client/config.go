@@ -48,8 +48,10 @@ type Config struct {
 	// DNS answers for services.
 	DNS dns.Config
 	// Binary is our own: keeper and built-in drivers run from it.
-	Binary         string
-	Drivers        []driver.Spec
+	Binary  string
+	Drivers []driver.Spec
+	// DriverAllowed reports whether a driver may run on this node; nil: any may.
+	DriverAllowed  func(name string) bool
 	MaxKillTimeout time.Duration
 	// GC bounds what is kept of finished allocations: the number of all
 	// allocations, and the use of their disk in percent. 0 is no limit.

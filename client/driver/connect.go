@@ -11,20 +11,33 @@ import (
 )
 
 // connect has the keeper start the process, or find the live one, and
-// configures it.
+// configures it. One that cannot be configured is ended.
 func (m *Manager) connect(ctx context.Context, spec Spec) (*base.Process, *base.Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	limited, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	proc, err := start(ctx, m.cfg, spec)
+	proc, err := start(limited, m.cfg, spec)
 	if err != nil {
 		return nil, nil, err
 	}
-	info, err := m.configure(ctx, spec, base.NewClient(proc.Conn()))
+	info, err := m.configure(limited, spec, base.NewClient(proc.Conn()))
 	if err != nil {
 		_ = proc.Disconnect()
+		if ctx.Err() == nil { // the agent does not end
+			m.end(ctx, spec)
+		}
 		return nil, nil, err
 	}
 	return proc, info, nil
+}
+
+// end ends the process of a plugin that cannot be used: the next try is with a
+// new one. Tasks of an earlier use live on.
+func (m *Manager) end(ctx context.Context, spec Spec) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := m.cfg.Keeper.Client().StopPlugin(ctx, spec.Name); err != nil {
+		m.cfg.Logger.Warn("cannot end a plugin that cannot be used", "plugin", spec.Name, "error", err)
+	}
 }
 
 // configure asks the plugin what it is and hands it its configuration.

@@ -64,6 +64,8 @@ type Config struct {
 	Begin <-chan struct{}
 	// Device follows a device plugin until ctx ends or the plugin fails.
 	Device func(ctx context.Context, name string, p *base.Process) error
+	// Allowed reports whether a driver of this name may run here; nil: any may.
+	Allowed func(name string) bool
 	// Event is called with what a driver says about a task; nil: nobody cares.
 	Event  func(*plugin.TaskEvent)
 	NodeID string // told to drivers of our own
@@ -122,6 +124,9 @@ var driverName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompil
 func (m *Manager) claim(spec Spec, is identity) error {
 	if !driverName().MatchString(is.name) {
 		return fmt.Errorf("plugin %q calls its %s %q: a name is of letters, digits, dots, dashes and underscores, at most 64", spec.Name, is.typ, is.name)
+	}
+	if is.typ == base.TypeDriver && m.cfg.Allowed != nil && !m.cfg.Allowed(is.name) {
+		return fmt.Errorf("plugin %q serves driver %q, which this node's options do not allow (driver.allowlist, driver.denylist)", spec.Name, is.name)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

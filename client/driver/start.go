@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/hashicorp/go-plugin/runner"
@@ -35,7 +37,7 @@ func start(ctx context.Context, cfg Config, spec Spec) (*base.Process, error) {
 	}
 	p, err := host.Client().StartPlugin(ctx, protocol.PluginSpec{
 		Name: spec.Name, Argv: spec.Argv, LogFile: filepath.Join(host.Dir(), spec.Name+".log"),
-		Env: append(os.Environ(),
+		Env: append(withoutSecrets(os.Environ()),
 			base.Handshake.MagicCookieKey+"="+base.Handshake.MagicCookieValue,
 			protocol.SocketEnv+"="+host.Client().Socket(), base.DirEnv+"="+own, base.NodeEnv+"="+cfg.NodeID,
 			"PLUGIN_UNIX_SOCKET_DIR="+sockets, "PLUGIN_PROTOCOL_VERSIONS="+strconv.Itoa(int(base.Handshake.ProtocolVersion)),
@@ -52,6 +54,24 @@ func start(ctx context.Context, cfg Config, spec Spec) (*base.Process, error) {
 	reattach.Pid = p.Process.Pid
 	return base.Reattach(reattach, func() (runner.AttachedRunner, error) { return attach(p.Process) }, cfg.Logger.Named(spec.Name))
 }
+
+// withoutSecrets is an environment less what the agent itself authenticates
+// with: plugins have no use for it. What their own programs may need, as
+// credential helpers do, stays.
+func withoutSecrets(env []string) []string {
+	out := make([]string, 0, len(env)+8)
+	for _, kv := range env {
+		name, _, _ := strings.Cut(kv, "=")
+		if !agentSecret().MatchString(name) {
+			out = append(out, kv)
+		}
+	}
+	return out
+}
+
+var agentSecret = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(NOMAD|NOMADLITE|VAULT|CONSUL)_.*(TOKEN|SECRET|PASSWORD|AUTH|KEY|GOSSIP|ENCRYPT)`)
+})
 
 // parseHandshake reads "1|2|unix|<path>|grpc", which go-plugin prints.
 func parseHandshake(line string) (*base.ReattachConfig, error) {

@@ -33,8 +33,9 @@ type plugins struct {
 	dir    string // of the records
 	log    hclog.Logger
 
-	mu    sync.Mutex // guards what follows; held while one starts
-	alive map[string]*child
+	mu     sync.Mutex // guards what follows
+	alive  map[string]*child
+	starts map[string]*sync.Mutex // by name; held while it starts, which others do not wait for
 }
 
 // child is a plugin's process.
@@ -44,7 +45,7 @@ type child struct {
 }
 
 func newPlugins(dir string, r *reaper, log hclog.Logger) *plugins {
-	return &plugins{reaper: r, dir: filepath.Join(dir, pluginsName), log: log, alive: map[string]*child{}}
+	return &plugins{reaper: r, dir: filepath.Join(dir, pluginsName), log: log, alive: map[string]*child{}, starts: map[string]*sync.Mutex{}}
 }
 
 // recover finds the plugins that an earlier keeper started and that still
@@ -103,9 +104,19 @@ func (p *plugins) record(plugin protocol.Plugin) error {
 // start starts a plugin and reads its handshake, or returns the live one.
 func (p *plugins) start(spec protocol.PluginSpec) (*protocol.Plugin, error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if c := p.alive[spec.Name]; c != nil && !c.gone() {
-		plugin := c.plugin
+	one := p.starts[spec.Name]
+	if one == nil {
+		one = &sync.Mutex{}
+		p.starts[spec.Name] = one
+	}
+	p.mu.Unlock()
+	one.Lock()
+	defer one.Unlock()
+	p.mu.Lock()
+	live := p.alive[spec.Name]
+	p.mu.Unlock()
+	if live != nil && !live.gone() {
+		plugin := live.plugin
 		return &plugin, nil
 	}
 	if spec.Name == "" || len(spec.Argv) == 0 {
@@ -125,7 +136,9 @@ func (p *plugins) start(spec protocol.PluginSpec) (*protocol.Plugin, error) {
 		_ = syscall.Kill(c.plugin.Process.Pid, syscall.SIGKILL)
 		return nil, err
 	}
+	p.mu.Lock()
 	p.alive[spec.Name] = c
+	p.mu.Unlock()
 	p.log.Info("plugin started", "name", spec.Name, "pid", c.plugin.Process.Pid)
 	plugin := c.plugin
 	return &plugin, nil

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"sort"
 	"strings"
 	"time"
 
@@ -16,14 +15,11 @@ import (
 	"github.com/nomadlite/nomadlite/client/artifact"
 	"github.com/nomadlite/nomadlite/client/artifact/fetch"
 	"github.com/nomadlite/nomadlite/client/dns"
-	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/client/fingerprint"
 	groupnet "github.com/nomadlite/nomadlite/client/network"
 	"github.com/nomadlite/nomadlite/client/simnode"
 	"github.com/nomadlite/nomadlite/client/template"
 	"github.com/nomadlite/nomadlite/command/agent/config"
-	"github.com/nomadlite/nomadlite/drivers/java"
-	"github.com/nomadlite/nomadlite/drivers/qemu"
 	"github.com/nomadlite/nomadlite/jobspec"
 	"github.com/nomadlite/nomadlite/nomadlite"
 	"github.com/nomadlite/nomadlite/structs"
@@ -123,6 +119,7 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 	return client.Config{
 		Artifacts: artifacts, ArtifactCache: cache, Templates: templateConfig(c.Template), DNS: dns.Config{Address: c.DNS.Address, Domain: c.DNS.Domain, TTL: c.DNS.TTL},
 		Servers: servers, Workloads: workloads, Logger: log, Node: node, StateDir: c.StateDir, AllocDir: c.AllocDir, Binary: binary, Drivers: drivers,
+		DriverAllowed:  func(name string) bool { return driverAllowed(c.Options, name) },
 		MaxKillTimeout: c.MaxKillTimeout, GCInterval: c.GCInterval, GCMaxAllocs: c.GCMaxAllocs, GCMaxAge: c.GCMaxAge, LogRetention: c.LogRetention, GCParallel: c.GCParallel, GCDiskThreshold: c.GCDiskThreshold, GCInodeThreshold: c.GCInodeThreshold,
 		VolumesDir: c.HostVolumesDir, VolumePluginDir: c.HostVolumePluginDir,
 		Network: groupnet.Config{
@@ -187,70 +184,4 @@ func simulatedNodes(cfg *config.Config, c client.Config, log hclog.Logger) (*sim
 		Servers: c.Servers, Count: cfg.Client.SimulateNodes, Profile: profile, Name: cfg.NodeName, Datacenter: cfg.Datacenter,
 		Pool: cfg.Client.NodePool, Logger: log.Named("simulated"),
 	})
-}
-
-// builtIn are the drivers of this build. raw_exec always runs (and says when
-// it is disabled), docker where the engine's socket is, exec where the agent is
-// root, either where a plugin block asks for it; the mock driver runs where a
-// plugin block asks for it.
-var builtIn = map[string]bool{"raw_exec": true, "mock_driver": true, "docker": true, "exec": true, "java": true, "qemu": true}
-
-// needs are what drivers need of the node where nobody configured them.
-var needs = map[string]func() bool{
-	"docker": hasEngine, "exec": isRoot,
-	"java": func() bool { return isRoot() && java.Found() },
-	"qemu": qemu.Found,
-}
-
-// late are the drivers that few jobs need.
-var late = map[string]bool{"java": true, "qemu": true}
-
-func isRoot() bool { return os.Geteuid() == 0 }
-
-// hasEngine reports whether a Docker engine may be reached as its own tools
-// would.
-func hasEngine() bool {
-	if os.Getenv("DOCKER_HOST") != "" {
-		return true
-	}
-	_, err := os.Stat("/var/run/docker.sock")
-	return err == nil
-}
-
-// driverSpecs lists the driver plugins to run: our own, and those of
-// plugin_dir that the configuration names.
-func driverSpecs(cfg *config.Config, binary string, log hclog.Logger) ([]driver.Spec, error) {
-	plugins := map[string]config.Plugin{"raw_exec": {}}
-	for name := range needs {
-		plugins[name] = config.Plugin{}
-	}
-	var external []string
-	for name, p := range cfg.Plugins {
-		plugins[name] = p
-		if !builtIn[name] {
-			external = append(external, name)
-		}
-	}
-	found, err := driver.FindExternal(cfg.PluginDir, external, log.Named("plugin_loader"))
-	if err != nil {
-		return nil, err
-	}
-	var out []driver.Spec
-	for name, p := range plugins {
-		argv := []string{binary, "plugin", name}
-		if !builtIn[name] {
-			path, ok := found[name]
-			if !ok {
-				return nil, fmt.Errorf("plugin %q is configured, but this build has no such driver and plugin_dir %q holds no executable of that name", name, cfg.PluginDir)
-			}
-			argv = append([]string{path}, p.Args...)
-		}
-		spec := driver.Spec{Name: name, External: !builtIn[name], Argv: argv, Config: p.Config}
-		if _, configured := cfg.Plugins[name]; !configured {
-			spec.When, spec.Late = needs[name], late[name]
-		}
-		out = append(out, spec)
-	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
-	return out, nil
 }

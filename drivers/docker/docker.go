@@ -86,6 +86,9 @@ func New(dir, nodeID string, log hclog.Logger) *Driver {
 // Serve serves the driver as a plugin process until the host ends it.
 func Serve() {
 	driver.Serve(func(log hclog.Logger) driver.Driver {
+		if err := dropPrivileges(); err != nil {
+			log.Warn("the driver keeps all rights of its user", "error", err)
+		}
 		return New(os.Getenv(base.DirEnv), os.Getenv(base.NodeEnv), log.Named(Name))
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +20,7 @@ import (
 
 // Ways in which a plugin may be broken; its first argument says which.
 const (
+	mute   = "mute"   // it prints no handshake
 	hangs  = "hangs"  // it never says what it is
 	dies   = "dies"   // at the first call
 	lies   = "lies"   // it takes the name of another driver
@@ -26,7 +28,7 @@ const (
 	floods = "floods" // with events, but works
 )
 
-var ways = []string{hangs, dies, lies, halves, floods}
+var ways = []string{mute, hangs, dies, lies, halves, floods}
 
 // broken is acme with one of the faults.
 type broken struct {
@@ -69,6 +71,9 @@ func (b *broken) TaskEvents(_ *driverpb.TaskEventsRequest, stream grpc.ServerStr
 
 // serveBroken is a plugin's process with a fault.
 func serveBroken(way string) {
+	if way == mute {
+		select {}
+	}
 	impl := &broken{newAcme(), way}
 	set := map[string]goplugin.Plugin{"base": &service{register: func(s *grpc.Server) { basepb.RegisterBasePluginServer(s, impl) }}}
 	if way != halves {
@@ -103,8 +108,9 @@ func TestBrokenPlugins(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := agenttest.New(t, true, "-config", file)
+	first := pids(a, hangs)
 	for way, want := range map[string]string{
-		hangs: "context deadline exceeded", dies: "plugin does not answer", lies: `that is served by plugin "raw_exec" already`, halves: "unknown service",
+		mute: "no handshake within", hangs: "context deadline exceeded", dies: "plugin does not answer", lies: `that is served by plugin "raw_exec" already`, halves: "unknown service",
 	} {
 		agenttest.Eventually(t, way, func() error {
 			drivers, err := a.Drivers()
@@ -121,6 +127,16 @@ func TestBrokenPlugins(t *testing.T) {
 			return nil
 		})
 	}
+	agenttest.Eventually(t, "another process in place of the one that hangs", func() error {
+		now := pids(a, hangs)
+		if len(now) != 1 || slices.Contains(first, now[0]) {
+			return fmt.Errorf("%v, were %v", now, first)
+		}
+		return nil
+	})
+	if now := pids(a, mute); len(now) > 1 {
+		t.Errorf("%d processes that never answered are left", len(now))
+	}
 	runWith(t, a, "acme-floods", "flooded", "sleep 0.2")
 	await(t, a, "flooded", "complete")
 	var list []struct {
@@ -132,4 +148,15 @@ func TestBrokenPlugins(t *testing.T) {
 	if events := list[0].TaskStates["t"].Events; len(events) > 10 {
 		t.Errorf("%d events are kept: %+v", len(events), events)
 	}
+}
+
+// pids are the processes of a broken plugin.
+func pids(a *agenttest.Agent, way string) []int {
+	var out []int
+	for _, p := range a.Processes() {
+		if filepath.Base(p.Args[0]) == "acme-"+way {
+			out = append(out, p.Pid)
+		}
+	}
+	return out
 }
