@@ -26,8 +26,10 @@ const (
 	// maxSuspects bounds the nodes that are probed at once; heartbeats decide
 	// about the rest.
 	maxSuspects = 64
-	// suspectTime is how long a silent address is probed.
-	suspectTime = 10 * time.Second
+	// suspectTime is how long an address is probed that does not refuse, and
+	// suspectPause the time between.
+	suspectTime  = 10 * time.Second
+	suspectPause = time.Second
 	// settleTime is how long a new leader lets nodes come to it before it
 	// probes those that did not.
 	settleTime = 5 * time.Second
@@ -175,32 +177,30 @@ func (s *Server) suspect(ctx context.Context, one suspect) {
 	if n == nil || n.Status != structs.NodeStatusReady || n.HTTPAddr == "" {
 		return
 	}
-	if !s.insists(ctx, n.HTTPAddr, one.since) || !pause(ctx, time.Until(one.since.Add(s.cfg.RestartGrace))) {
+	judge := func() api.ProbeResult { return s.judge(ctx, n.HTTPAddr) }
+	heard := func() bool { return s.loops.heartbeat.HeardSince(one.id, one.since) }
+	if !insists(ctx, one.since, judge, heard) || !pause(ctx, time.Until(one.since.Add(s.cfg.RestartGrace))) {
 		return
 	}
 	// An agent that was started again has been heard, or listens by now.
-	if s.loops.heartbeat.HeardSince(one.id, one.since) || s.judge(ctx, n.HTTPAddr) != api.ProbeRefused {
+	if heard() || judge() != api.ProbeRefused {
 		return
 	}
 	s.log.Warn("the node's agent has ended", "node_id", one.id, "address", n.HTTPAddr)
 	s.loops.heartbeat.Expire(one.id, one.since)
 }
 
-// insists reports whether a machine says that nobody listens at an address. A
-// probe without an answer is repeated for a while: this server, or the other,
-// may be short of time itself.
-func (s *Server) insists(ctx context.Context, addr string, since time.Time) bool {
-	for {
-		switch s.judge(ctx, addr) {
-		case api.ProbeAnswers:
-			return false
-		case api.ProbeRefused:
-			return true
-		}
-		if time.Since(since) > suspectTime || !pause(ctx, time.Second) {
+// insists reports whether a machine says that nobody listens at a node's address,
+// unless the node is heard. What was found first is not the end of it: a killed
+// agent closes its connections before the port that it listens on, and a server
+// may be short of time for a probe itself.
+func insists(ctx context.Context, since time.Time, judge func() api.ProbeResult, heard func() bool) bool {
+	for judge() != api.ProbeRefused {
+		if time.Since(since) > suspectTime || !pause(ctx, suspectPause) || heard() {
 			return false // heartbeats decide
 		}
 	}
+	return true
 }
 
 // judge is what two servers find at an address: refused only when both are,

@@ -142,17 +142,7 @@ func (s *Server) hasten() {
 	if len(conf.Servers) != 1 || string(conf.Servers[0].ID) != s.id || s.raft.State() != raft.Follower {
 		return
 	}
-	to, ok := s.raft.transport.(interface {
-		TimeoutNow(raft.ServerID, raft.ServerAddress, *raft.TimeoutNowRequest, *raft.TimeoutNowResponse) error
-	})
-	if !ok {
-		return
-	}
-	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(s.id), Addr: []byte(s.cfg.RPCAddr)}
-	var resp raft.TimeoutNowResponse
-	if err := to.TimeoutNow(raft.ServerID(s.id), raft.ServerAddress(s.cfg.RPCAddr), &raft.TimeoutNowRequest{RPCHeader: header}, &resp); err != nil {
-		s.log.Debug("cannot hasten the election", "error", err)
-	}
+	s.stand()
 }
 
 func (s *Server) members() (addrs []string, changed <-chan struct{}) {

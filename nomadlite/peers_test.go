@@ -2,6 +2,7 @@ package nomadlite
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nomadlite/nomadlite/api"
@@ -71,5 +72,41 @@ func TestVerdict(t *testing.T) {
 		if got := verdict(tt.probes); got != tt.want {
 			t.Errorf("%v: %v, want %v", tt.probes, got, tt.want)
 		}
+	}
+}
+
+// TestInsists: that a node's address answered once does not make the node alive.
+// An agent that is killed closes its connections before its ports, so the first
+// probe may find it listening; who is heard is alive, who never refuses is left to
+// its heartbeats.
+func TestInsists(t *testing.T) {
+	const silent, answers, refused = api.ProbeSilent, api.ProbeAnswers, api.ProbeRefused
+	for _, tt := range []struct {
+		name  string
+		finds []api.ProbeResult // the last one for ever
+		heard time.Duration     // 0 for never
+		want  bool
+		after time.Duration
+	}{
+		{name: "it refuses", finds: []api.ProbeResult{refused}, want: true},
+		{name: "it still listened while it died", finds: []api.ProbeResult{answers, refused}, want: true, after: suspectPause},
+		{name: "nobody had time", finds: []api.ProbeResult{silent, silent, refused}, want: true, after: 2 * suspectPause},
+		{name: "it is heard again", finds: []api.ProbeResult{answers}, heard: 1500 * time.Millisecond, after: 2 * suspectPause},
+		{name: "it listens and says nothing", finds: []api.ProbeResult{answers}, after: suspectTime + suspectPause},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				judge := func() api.ProbeResult {
+					found := tt.finds[0]
+					tt.finds = tt.finds[min(1, len(tt.finds)-1):]
+					return found
+				}
+				heard := func() bool { return tt.heard > 0 && time.Since(began) >= tt.heard }
+				if got := insists(t.Context(), began, judge, heard); got != tt.want || time.Since(began) != tt.after {
+					t.Errorf("%v after %v, want %v after %v", got, time.Since(began), tt.want, tt.after)
+				}
+			})
+		})
 	}
 }

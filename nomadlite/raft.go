@@ -54,6 +54,8 @@ type consensus struct {
 	transport raft.Transport
 	network   *raft.NetworkTransport // nil for a server that can have no peers
 	logs      *raftlog.Store         // nil in memory
+	// lost has a value after connections of peers to this server have ended.
+	lost chan struct{}
 }
 
 // openRaft starts Raft over the state machine. fail is called at the first
@@ -134,8 +136,10 @@ func (c *consensus) openTransport(cfg *Config, log hclog.Logger) {
 		c.transport = self
 		return
 	}
+	stream := newRaftStream(cfg.Port.RaftConns(), cfg.Dialer)
+	c.lost = stream.lost
 	c.network = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: newRaftStream(cfg.Port.RaftConns(), cfg.Dialer), MaxPool: raftMaxConns, Timeout: raftTimeout, Logger: log.Named("transport"),
+		Stream: stream, MaxPool: raftMaxConns, Timeout: raftTimeout, Logger: log.Named("transport"),
 	})
 	c.transport = namedTransport{c.network, raft.ServerAddress(cfg.RPCAddr)}
 }
@@ -155,10 +159,26 @@ type raftStream struct {
 	dialer *wire.Dialer
 	ended  chan struct{}
 	end    func()
+	lost   chan struct{} // holds one notice
+}
+
+// peerConn tells when a peer's connection has ended.
+type peerConn struct {
+	net.Conn
+	lost chan<- struct{}
+}
+
+// Close implements net.Conn; Raft calls it when it can read no more.
+func (c peerConn) Close() error {
+	select {
+	case c.lost <- struct{}{}:
+	default:
+	}
+	return c.Conn.Close()
 }
 
 func newRaftStream(l net.Listener, d *wire.Dialer) *raftStream {
-	s := &raftStream{Listener: l, dialer: d, ended: make(chan struct{})}
+	s := &raftStream{Listener: l, dialer: d, ended: make(chan struct{}), lost: make(chan struct{}, 1)}
 	s.end = sync.OnceFunc(func() { close(s.ended) })
 	return s
 }
@@ -169,8 +189,9 @@ func (s *raftStream) Accept() (net.Conn, error) {
 	c, err := s.Listener.Accept()
 	if err != nil {
 		<-s.ended
+		return nil, err
 	}
-	return c, err
+	return peerConn{c, s.lost}, nil
 }
 
 // Close implements raft.StreamLayer.

@@ -139,6 +139,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.observeLeader(ctx) })
 	if s.cfg.Port != nil {
 		group.Go(func() error { return s.keepPeers(ctx) })
+		group.Go(func() error { return s.watchSuccession(ctx) })
 		group.Go(func() error { return s.keepKEKs(ctx) })
 		group.Go(func() error { return s.keepRegions(ctx) })
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // failoverRounds bounds the rounds: each kills processes and waits for them.
-const failoverRounds = 10
+const failoverRounds = 100
 
 // failover measures what the death of a machine's agent costs: of the leader,
 // until a job that is registered at once is placed and runs; of a client, until
