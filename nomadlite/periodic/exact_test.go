@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -71,6 +72,87 @@ func TestClockChanges_B42(t *testing.T) {
 	}
 }
 
+// seeds is the number that the environment gives, or n.
+func seeds(t *testing.T, name string, n uint64) uint64 {
+	t.Helper()
+	if text := os.Getenv(name); text != "" {
+		given, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return given
+	}
+	return n
+}
+
+// field is a random field of a cron expression with values from low to high.
+func field(rng *rand.Rand, low, high int) string {
+	value := func() int { return low + rng.IntN(high-low+1) }
+	switch rng.IntN(6) {
+	case 0, 1:
+		return "*"
+	case 2:
+		return fmt.Sprintf("*/%d", 1+rng.IntN(high-low))
+	case 3:
+		a, b := value(), value()
+		return fmt.Sprintf("%d-%d", min(a, b), max(a, b))
+	case 4:
+		return fmt.Sprintf("%d,%d", value(), value())
+	}
+	return strconv.Itoa(value())
+}
+
+// TestNextIsLater_B42: whatever the expression, the zone and the moment, at
+// changes of the clocks above all, the next time is a later whole second: no job
+// stands still, and none is launched more than once a second. CRON_CASES says
+// how many cases there are (20,000).
+func TestNextIsLater_B42(t *testing.T) {
+	var zones []*time.Location
+	for _, name := range []string{"UTC", "Europe/Berlin", "Europe/London", "Europe/Lisbon", "Europe/Moscow", "America/New_York", "America/St_Johns", "America/Santiago",
+		"America/Sao_Paulo", "America/Havana", "Africa/Cairo", "Africa/Casablanca", "Asia/Tehran", "Asia/Kathmandu", "Asia/Gaza", "Asia/Kolkata", "Asia/Beirut",
+		"Australia/Lord_Howe", "Australia/Sydney", "Pacific/Apia", "Pacific/Chatham", "Pacific/Auckland", "Antarctica/Troll"} {
+		zone, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		zones = append(zones, zone)
+	}
+	rng := rand.New(rand.NewPCG(42, 1))
+	changes := make([][]time.Time, len(zones)) // of the clocks
+	for i, zone := range zones {
+		for at := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC); at.Year() < 2030; {
+			_, end := at.In(zone).ZoneBounds()
+			if end.IsZero() {
+				break
+			}
+			changes[i], at = append(changes[i], end), end
+		}
+	}
+	for n := range seeds(t, "CRON_CASES", 20_000) {
+		i := rng.IntN(len(zones))
+		after := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(rng.Int64N(int64(10 * 365 * 24 * time.Hour))))
+		if len(changes[i]) > 0 && n%4 > 0 {
+			after = changes[i][rng.IntN(len(changes[i]))].Add(time.Duration(rng.Int64N(int64(8*time.Hour))) - 4*time.Hour)
+		}
+		spec := strings.Join([]string{field(rng, 0, 59), field(rng, 0, 23), field(rng, 1, 28), field(rng, 1, 12), field(rng, 0, 6)}, " ")
+		if n%3 == 0 {
+			spec = field(rng, 0, 59) + " " + spec + " *"
+		}
+		job := cronJob("c", spec)
+		job.Periodic.TimeZone = zones[i].String()
+		for range 3 {
+			next, ok := Next(job, after)
+			if !ok {
+				break // it never fires again
+			}
+			if !next.After(after) || next.Nanosecond() != 0 {
+				t.Fatalf("%q in %s after %v: %v", spec, zones[i], after.In(zones[i]), next)
+			}
+			after = next
+		}
+	}
+}
+
 // cluster is a region whose leaders come and go; what they commit may be lost
 // with them, before or after it counts.
 type cluster struct {
@@ -78,6 +160,7 @@ type cluster struct {
 	rng   *rand.Rand
 	dying bool // guarded by mu
 	count map[int64]int
+	most  int // children of "slow" that were not done at once
 }
 
 var errNoLeader = errors.New("no leader")
@@ -113,8 +196,16 @@ func (c *cluster) term(d time.Duration) {
 	c.setDying(false)
 }
 
-// counted counts the children that start, by their seconds.
+// counted counts the children that start, by their seconds, and those of the
+// job that does not want two.
 func (c *cluster) counted(change state.Changed) {
+	open := 0
+	for child := range change.After.JobChildren("default", "slow") {
+		if child.Status != structs.JobStatusDead {
+			open++
+		}
+	}
+	c.most = max(c.most, open)
 	for _, row := range change.Rows {
 		if row.Table != state.TableJobs || row.Before != nil {
 			continue
@@ -136,22 +227,48 @@ func (c *cluster) collect() {
 	}
 }
 
+// end lets the children of "slow" be done, now and then, until ctx ends.
+func (c *cluster) end(ctx context.Context) {
+	for ctx.Err() == nil {
+		c.mu.Lock()
+		pause := time.Duration(1+c.rng.IntN(200)) * time.Second
+		c.mu.Unlock()
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		for child := range c.store.Snapshot().JobChildren("default", "slow") {
+			c.write(func(t *state.Txn) error {
+				_, err := t.DeregisterJob(&state.JobDeregister{Namespace: "default", JobID: child.ID})
+				return err
+			})
+		}
+	}
+}
+
 func (c *cluster) setDying(dying bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.dying = dying
 }
 
-// TestExactlyOnce_B40_B46 changes leaders around the ticks of a job, losing
-// commands and answers, and children to the collector: no second is launched twice, no tick that had a
-// leader is left out, and what was missed is made up for by one launch at
-// most.
+// TestExactlyOnce_B40_B46 changes leaders around the ticks of two jobs, losing
+// commands and answers, and children to the collector: no second is launched
+// twice, no tick that had a leader is left out, what was missed is made up for
+// by one launch at most, and the job that does not want two children at once
+// never has them. CRON_SEEDS says from how many seeds (60).
 func TestExactlyOnce_B40_B46(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range seeds(t, "CRON_SEEDS", 60) {
 		synctest.Test(t, func(t *testing.T) {
 			c := &cluster{world: &world{t: t, store: state.New(state.Options{AllocKey: [16]byte{1}})}, rng: rand.New(rand.NewPCG(seed, 1)), count: map[int64]int{}}
 			c.store.Observe(c.counted)
 			c.register(cronJob("cron", "* * * * *"))
+			slow := cronJob("slow", "* * * * *")
+			slow.Periodic.ProhibitOverlap = true
+			c.register(slow)
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { defer close(ended); c.end(ctx) }()
 			began := time.Now()
 			var covered [][2]time.Time
 			for range 8 {
@@ -162,6 +279,11 @@ func TestExactlyOnce_B40_B46(t *testing.T) {
 				time.Sleep(time.Duration(c.rng.IntN(150)) * time.Second)
 			}
 			c.term(5 * time.Second) // makes up for the end
+			stop()
+			<-ended
+			if c.most != 1 {
+				t.Errorf("seed %d: %d children of a job that prohibits overlaps ran at once", seed, c.most)
+			}
 			late := 0
 			for second, n := range c.count {
 				if n != 1 {
