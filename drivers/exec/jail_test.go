@@ -221,3 +221,49 @@ func TestIsolation_N12_N47_X01(t *testing.T) {
 		t.Errorf("pid_mode host shows %q", out)
 	}
 }
+
+// TestMountsAnywhere: what the agent mounts lies where it says, also where the
+// host's folders have no place for it, and those stay as they are.
+func TestMountsAnywhere(t *testing.T) {
+	d := newDriver(t, nil)
+	source := t.TempDir()
+	if err := os.Chmod(source, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(source, "file")
+	if err := os.WriteFile(file, []byte("content\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cfg := describe(t, d, "nobody", `cat /usr/local/made/here/file /etc/made.conf /new/place/file
+		test -e /usr/bin/env && echo usr; touch /usr/x /etc/x /usr/local/made/x 2>/dev/null || echo read-only; echo more >>/new/place/file`, nil)
+	cfg.Mounts = []*driver.Mount{
+		{HostPath: source, TaskPath: "/usr/local/made/here", Readonly: true}, {HostPath: file, TaskPath: "/etc/made.conf", Readonly: true},
+		{HostPath: source, TaskPath: "/new/place"},
+	}
+	if err := os.Chmod(file, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := d.StartTask(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := d.DestroyTask(context.Background(), cfg.ID, true); err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := d.WaitTask(t.Context(), cfg.ID); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(cfg.StdoutPath)
+	if want := "content\ncontent\ncontent\nusr\nread-only\n"; err != nil || string(raw) != want {
+		t.Errorf("%q, %v; want %q", raw, err, want)
+	}
+	for _, path := range []string{"/usr/local/made", "/etc/made.conf", "/usr/x"} {
+		if _, err := os.Stat(path); err == nil {
+			t.Errorf("%s is on the host", path)
+		}
+	}
+	if raw, err := os.ReadFile(file); err != nil || string(raw) != "content\nmore\n" {
+		t.Errorf("the file that may be written: %q, %v", raw, err)
+	}
+}

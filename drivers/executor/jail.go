@@ -122,6 +122,7 @@ type target struct {
 	path     string // on the host, inside the root, links resolved
 	readonly bool
 	mode     uintptr // propagation, 0 for private
+	gaps     bool    // it lacks places of what is mounted below it
 }
 
 // targets finds and makes the places of everything that is bound. It runs
@@ -134,11 +135,19 @@ func (j *Jail) targets(cfg *driver.TaskConfig) ([]target, error) {
 	defer dir.Close()
 	var out []target
 	add := func(source, inside string, readonly bool, mode uintptr) error {
+		info, err := os.Stat(source)
+		if err == nil && !info.IsDir() { // a file lies on a file
+			if _, err := dir.Stat(inside); errors.Is(err, os.ErrNotExist) {
+				if err := dir.WriteFile(inside, nil, 0o644); err != nil {
+					return fmt.Errorf("cannot make %s in the root of the task: %w", inside, err)
+				}
+			}
+		}
 		real, err := dir.RealDir(inside, true)
 		if err != nil {
 			return fmt.Errorf("cannot make %s in the root of the task: %w", inside, err)
 		}
-		out = append(out, target{source, real, readonly, mode})
+		out = append(out, target{source: source, path: real, readonly: readonly, mode: mode})
 		return nil
 	}
 	for _, inside := range []string{"proc", "dev", "sys", "tmp"} {
@@ -159,9 +168,15 @@ func (j *Jail) targets(cfg *driver.TaskConfig) ([]target, error) {
 	}
 	slices.Sort(hosts)
 	for _, h := range hosts {
-		if real, err := filepath.EvalSymlinks(h); err == nil { // what the host lacks is left out
-			errs = append(errs, add(real, j.Host[h], true, 0))
+		real, err := filepath.EvalSymlinks(h)
+		if err != nil {
+			continue // what the host lacks is left out
 		}
+		if err := add(real, j.Host[h], true, 0); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		out[len(out)-1].gaps = gaps(real, j.Host[h], cfg.Mounts)
 	}
 	for _, m := range cfg.Mounts {
 		var mode uintptr
@@ -176,13 +191,40 @@ func (j *Jail) targets(cfg *driver.TaskConfig) ([]target, error) {
 	return out, errors.Join(errs...)
 }
 
+// gaps reports whether a folder of the host, which a task sees at a path, lacks
+// a place of what is mounted below that path.
+func gaps(source, inside string, mounts []*driver.Mount) bool {
+	for _, m := range mounts {
+		rel, err := filepath.Rel(inside, path.Clean("/"+m.TaskPath))
+		if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(source, rel)); errors.Is(err, os.ErrNotExist) {
+			return true
+		}
+	}
+	return false
+}
+
+// fill is bind for a folder with gaps: the places that were made in the task's
+// own root are laid over it. Nothing can be written to the result.
+func fill(source, at string) error {
+	quote := strings.NewReplacer(`\`, `\\`, ":", `\:`, ",", `\,`)
+	options := "lowerdir=" + quote.Replace(at) + ":" + quote.Replace(source)
+	return mount("overlay", at, "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, options)
+}
+
 // build makes the root in the thread's own mount namespace.
 func (j *Jail) build(cfg *driver.TaskConfig, targets []target) error {
 	if err := bind(j.Root, j.Root, false); err != nil {
 		return err
 	}
 	for _, t := range targets {
-		if err := bind(t.source, t.path, t.readonly); err != nil {
+		put := func() error { return bind(t.source, t.path, t.readonly) }
+		if t.gaps {
+			put = func() error { return fill(t.source, t.path) }
+		}
+		if err := put(); err != nil {
 			return err
 		}
 		if t.mode != 0 {

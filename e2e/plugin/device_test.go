@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -34,7 +35,11 @@ func newAccelerators(t *testing.T) *accelerators {
 	a.set("b", "ok")
 	a.set("c", "overheated")
 	file := filepath.Join(t.TempDir(), "plugin.hcl")
-	text := fmt.Sprintf("plugin_dir = %q\nplugin \"fakeaccel\" {\n  config {\n    dir = %q\n  }\n}\n", plugins, a.dir)
+	library := t.TempDir()
+	if err := errors.Join(os.Chmod(library, 0o755), os.WriteFile(filepath.Join(library, "version"), []byte("library 7\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("plugin_dir = %q\nplugin \"fakeaccel\" {\n  config {\n    dir = %q\n    library = %q\n  }\n}\n", plugins, a.dir, library)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -106,10 +111,16 @@ func (a *accelerators) health(id string, healthy bool, why string) {
 // it may see.
 func (a *accelerators) run(id, ask string, count int, more string) {
 	a.t.Helper()
-	job := fmt.Sprintf(`{"Job": {"ID": %q, "Type": "service", "TaskGroups": [{"Name": "g", "EphemeralDisk": {"SizeMB": 50}, "Tasks": [{"Name": "t", "Driver": "raw_exec",
-	  "Config": {"command": "/bin/sh", "args": ["-c", "echo sees $FAKEACCEL_VISIBLE_DEVICES; exec sleep 600"]},
+	a.runIn("exec", id, ask, count, "echo sees $FAKEACCEL_VISIBLE_DEVICES", more)
+}
+
+// runIn is run with a driver and a command of one's own.
+func (a *accelerators) runIn(driver, id, ask string, count int, command, more string) {
+	a.t.Helper()
+	job := fmt.Sprintf(`{"Job": {"ID": %q, "Type": "service", "TaskGroups": [{"Name": "g", "EphemeralDisk": {"SizeMB": 50}, "Tasks": [{"Name": "t", "Driver": %q,
+	  "Config": {"command": "/bin/sh", "args": ["-c", %q]},
 	  "LogConfig": {"MaxFiles": 2, "MaxFileSizeMB": 10},
-	  "Resources": {"CPU": 20, "MemoryMB": 20, "Devices": [{"Name": %q, "Count": %d %s}]}}]}]}}`, id, ask, count, more)
+	  "Resources": {"CPU": 20, "MemoryMB": 20, "Devices": [{"Name": %q, "Count": %d %s}]}}]}]}}`, id, driver, command+"; exec sleep 600", ask, count, more)
 	resp, err := http.Post(a.Addr+"/v1/jobs", "application/json", strings.NewReader(job))
 	if err != nil {
 		a.t.Fatal(err)
@@ -177,6 +188,27 @@ func TestDevices(t *testing.T) {
 	third := await(t, a.Agent, "third", "running")
 	agenttest.Eventually(t, "the third device", func() error {
 		if out := a.cli("alloc", "logs", third); out != "sees c\n" {
+			return fmt.Errorf("%q", out)
+		}
+		return nil
+	})
+
+	// Of two models, a task gets the one that it likes more, and in a jail what
+	// the plugin says that it needs: a device file and a mount.
+	a.set("d", "ok")
+	a.set("big1", "ok")
+	a.health("d", true, "")
+	agenttest.Eventually(t, "the other model", func() error {
+		if out := a.cli("node", "status", "-self", "-stats"); !strings.Contains(out, "acme/accelerator/a2[big1]  2 / 65536 MiB") {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+	a.runIn("exec", "large", "accelerator", 1, "echo sees $FAKEACCEL_VISIBLE_DEVICES; cat /usr/local/accel/version; test -c /dev/accel-big1 && echo usable; touch /usr/local/accel/x 2>/dev/null || echo read-only",
+		`, "Affinities": [{"LTarget": "${device.attr.memory}", "Operand": ">=", "RTarget": "32 GiB", "Weight": 100}]`)
+	large := await(t, a.Agent, "large", "running")
+	agenttest.Eventually(t, "the large device", func() error {
+		if out := a.cli("alloc", "logs", large); out != "sees big1\nlibrary 7\nusable\nread-only\n" {
 			return fmt.Errorf("%q", out)
 		}
 		return nil

@@ -1,6 +1,7 @@
 // Command fakeaccel is an example of a device plugin: accelerators that are
 // files. Every file of a folder is one, named like it; a file that says
 // anything but "ok" is an accelerator out of order, for the reason that it says.
+// One whose name begins with "big" is of a model with more memory.
 //
 // Build it into the agent's plugin_dir and name it in a plugin block:
 //
@@ -33,11 +34,25 @@ func main() {
 
 // What the accelerators say they are.
 const (
-	vendor    = "acme"
-	kind      = "accelerator"
-	model     = "a1"
-	memoryMiB = 16384
+	vendor = "acme"
+	kind   = "accelerator"
 )
+
+// model is a kind of accelerator.
+type model struct {
+	name      string
+	memoryMiB int64
+}
+
+var small, big = model{"a1", 16384}, model{"a2", 65536}
+
+// modelOf tells an accelerator's model by its name.
+func modelOf(id string) model {
+	if strings.HasPrefix(id, "big") {
+		return big
+	}
+	return small
+}
 
 const (
 	lookEvery = 500 * time.Millisecond
@@ -93,15 +108,12 @@ func (a *accelerators) settings() settings {
 
 // look reads the folder.
 func (a *accelerators) look(context.Context) []*device.Group {
-	g := &device.Group{Vendor: vendor, Type: kind, Name: model, Attributes: map[string]base.Attribute{
-		"memory": base.IntAttribute(memoryMiB, "MiB"),
-		"cores":  base.IntAttribute(128, ""),
-	}}
 	entries, err := os.ReadDir(a.settings().Dir)
 	if err != nil {
 		a.log.Warn("cannot read the folder of accelerators", "error", err)
 		return nil
 	}
+	groups := map[model]*device.Group{}
 	for _, e := range entries {
 		state, err := a.read(e.Name())
 		if err != nil {
@@ -111,12 +123,22 @@ func (a *accelerators) look(context.Context) []*device.Group {
 		if !d.Healthy {
 			d.HealthDescription = state
 		}
-		g.Devices = append(g.Devices, d)
+		m := modelOf(d.ID)
+		if groups[m] == nil {
+			groups[m] = &device.Group{Vendor: vendor, Type: kind, Name: m.name, Attributes: map[string]base.Attribute{
+				"memory": base.IntAttribute(m.memoryMiB, "MiB"),
+				"cores":  base.IntAttribute(128, ""),
+			}}
+		}
+		groups[m].Devices = append(groups[m].Devices, d)
 	}
-	if len(g.Devices) == 0 {
-		return nil
+	var out []*device.Group
+	for _, m := range []model{small, big} {
+		if g := groups[m]; g != nil {
+			out = append(out, g)
+		}
 	}
-	return []*device.Group{g}
+	return out
 }
 
 func (a *accelerators) read(name string) (string, error) {
@@ -159,10 +181,12 @@ func (a *accelerators) Stats(ctx context.Context, interval time.Duration, send f
 }
 
 func (a *accelerators) measure() ([]*device.GroupStats, error) {
-	stats := &device.GroupStats{Vendor: vendor, Type: kind, Name: model, Instances: map[string]*device.Stats{}}
+	out := []*device.GroupStats{}
 	for _, g := range a.look(context.Background()) {
+		stats := &device.GroupStats{Vendor: vendor, Type: kind, Name: g.Name, Instances: map[string]*device.Stats{}}
+		out = append(out, stats)
 		for _, d := range g.Devices {
-			used, total := int64(len(d.HealthDescription)+len("ok")), int64(memoryMiB)
+			used, total := int64(len(d.HealthDescription)+len("ok")), modelOf(d.ID).memoryMiB
 			memory := &device.StatValue{IntNumeratorVal: &used, IntDenominatorVal: &total, Unit: "MiB", Desc: "memory in use"}
 			stats.Instances[d.ID] = &device.Stats{
 				Summary: memory, Time: time.Now(),
@@ -170,5 +194,5 @@ func (a *accelerators) measure() ([]*device.GroupStats, error) {
 			}
 		}
 	}
-	return []*device.GroupStats{stats}, nil
+	return out, nil
 }
