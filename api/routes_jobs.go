@@ -73,6 +73,7 @@ func evalRoutes() []Route {
 		list("eval.list", "/v1/evaluations", capReadJob, ListCreated, "List evaluations; job and status are filters of their own."),
 		write("eval.delete", "/v1/evaluations", "", "Remove evaluations by id or filter, while the broker is paused.").methods("DELETE").management(),
 		list("eval.count", "/v1/evaluations/count", capReadJob, ListCreated, "Count evaluations."),
+		read("eval.queues", "/v1/evaluations/queues", "operator:read", "Where the broker's evaluations stand: the first limit (100, at most 1000) of them, and how many there are.").noBlock().noMeta(),
 		read("eval.read", "/v1/evaluation/:id", capReadJob, "Read an evaluation; related=true adds its relatives.").ofObject(),
 		read("eval.allocations", "/v1/evaluation/:id/allocations", capReadJob, "List the allocations of an evaluation.").ofObject(),
 		list("deployment.list", "/v1/deployments", capReadJob, ListCreated, "List deployments."),

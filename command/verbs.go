@@ -42,6 +42,7 @@ func verbs() []*verb {
 		deploymentUnblockVerb(),
 		evalDeleteVerb(),
 		evalListVerb(),
+		evalQueuesVerb(),
 		evalStatusVerb(),
 		eventsVerb(),
 		fmtVerb(),

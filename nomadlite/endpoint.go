@@ -86,6 +86,8 @@ type clusterReader interface {
 	AutopilotConfig() *structs.AutopilotConfiguration
 	SetAutopilotConfig(ctx context.Context, cfg *structs.AutopilotConfiguration, cas *uint64) (updated bool, err error)
 	ServerHealth(ctx context.Context) (*api.OperatorHealthReply, error)
+	// EvalQueues shows the first evaluations of the broker, at most limit.
+	EvalQueues(ctx context.Context, limit int) (*api.EvalQueues, error)
 	TransferLeadership(ctx context.Context, id, addr string) (*api.TransferLeadershipResponse, error)
 }
 
@@ -146,7 +148,7 @@ func bindEndpoints(mux *api.Mux, d endpointDeps) {
 		"job.revert": e.revertJob, "job.stable": e.stableJob, "job.tag": e.tagJob, "job.untag": e.untagJob, "job.scale": e.scaleJob,
 
 		"alloc.list": e.listAllocs, "alloc.read": e.readAlloc, "alloc.stop": e.stopAlloc,
-		"eval.list": e.listEvals, "eval.count": e.countEvals, "eval.delete": e.deleteEvals, "eval.read": e.readEval, "eval.allocations": e.evalAllocs,
+		"eval.list": e.listEvals, "eval.count": e.countEvals, "eval.queues": e.evalQueues, "eval.delete": e.deleteEvals, "eval.read": e.readEval, "eval.allocations": e.evalAllocs,
 		"deployment.list": e.listDeployments, "deployment.read": e.readDeployment, "deployment.allocations": e.deploymentAllocs,
 		"deployment.fail": e.failDeployment, "deployment.pause": e.pauseDeployment, "deployment.promote": e.promoteDeployment,
 		"deployment.unblock": e.unblockDeployment, "deployment.allocHealth": e.setAllocHealth,

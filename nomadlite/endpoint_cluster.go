@@ -96,6 +96,27 @@ func (e *endpoints) autopilotHealth(ctx context.Context, _ *api.Request) (*api.R
 	return body(health)
 }
 
+// Limits of what is shown of the broker's queues.
+const (
+	shownEvals    = 100
+	maxShownEvals = 1000
+)
+
+func (e *endpoints) evalQueues(ctx context.Context, r *api.Request) (*api.Response, error) {
+	limit, given, err := r.Uint("limit")
+	if err != nil {
+		return nil, err
+	}
+	if !given {
+		limit = shownEvals
+	}
+	queues, err := e.ops.EvalQueues(ctx, int(min(limit, maxShownEvals)))
+	if err != nil {
+		return nil, err
+	}
+	return body(queues)
+}
+
 func (e *endpoints) collectGarbage(ctx context.Context, _ *api.Request) (*api.Response, error) {
 	return nil, e.ops.CollectGarbage(ctx)
 }

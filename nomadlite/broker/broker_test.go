@@ -160,6 +160,39 @@ func TestLostAndRefusedDeliveries(t *testing.T) {
 	})
 }
 
+// TestLook: people see what workers have, then what comes next, then what waits.
+func TestLook(t *testing.T) {
+	run(t, func(w *world) {
+		later := eval("later", "d", 90)
+		later.WaitUntil = structs.Ptr(time.Now().Add(time.Hour))
+		w.put(later)
+		w.put(eval("old", "a", 50))
+		w.put(eval("behind", "a", 50))
+		w.put(eval("new", "b", 50))
+		w.put(eval("urgent", "c", 80))
+		synctest.Wait()
+		look := func(limit int) string {
+			depths, first := w.broker.Look(limit)
+			text := fmt.Sprint(depths)
+			for _, q := range first {
+				text += fmt.Sprintf(" %s:%d:%d", q.Eval.ID, q.Place, q.Deliveries)
+				if timed := q.Place == Unacked || q.Place == Waiting; timed == q.Until.IsZero() || q.Since.IsZero() {
+					t.Errorf("%s: since %v until %v", q.Eval.ID, q.Since, q.Until)
+				}
+			}
+			return text
+		}
+		if got, want := look(9), fmt.Sprintf("{3 1 1 0} urgent:%d:0 old:%d:0 new:%d:0 behind:%d:0 later:%d:0", Ready, Ready, Ready, Pending, Waiting); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		w.take()
+		w.take()
+		if got, want := look(3), fmt.Sprintf("{1 1 1 2} urgent:%d:1 old:%d:1 new:%d:0", Unacked, Unacked, Ready); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	})
+}
+
 func TestWaitUntil(t *testing.T) {
 	run(t, func(w *world) {
 		e := eval("later", "a", 50)
