@@ -47,6 +47,7 @@ func Run(ctx context.Context, rc RunConfig) (int, error) {
 		return 1, err
 	}
 	a.banner(rc.Stdout)
+	paceGarbage()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan error, 1)
