@@ -1,6 +1,8 @@
 package qemu
 
 import (
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -154,5 +156,53 @@ func TestCores(t *testing.T) {
 	}
 	if got := emulatorPrefix + "x86_64"; slices.Contains(emulators(), got) {
 		t.Error("an emulator's name has its prefix")
+	}
+}
+
+// TestPowerDown: a machine with graceful_shutdown has its button pressed, by
+// the monitor whose path fits its folder.
+func TestPowerDown(t *testing.T) {
+	dir, err := os.MkdirTemp("", "q") // socket paths are short
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Mkdir(filepath.Join(dir, "t"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c := taskConfig{GracefulShutdown: true, GuestAgent: true}
+	cfg := &driver.TaskConfig{AllocDir: dir, Name: "t"}
+	monitor, agent, err := c.sockets(cfg)
+	if err != nil || monitor != filepath.Join(dir, "t", "qm.sock") || agent != filepath.Join(dir, "t", "qa.sock") {
+		t.Fatalf("%s, %s, %v", monitor, agent, err)
+	}
+	l, err := net.Listen("unix", monitor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	pressed := make(chan string, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			pressed <- err.Error()
+			return
+		}
+		defer conn.Close()
+		text, _ := io.ReadAll(conn)
+		pressed <- string(text)
+	}()
+	if err := powerDown(monitor); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-pressed; got != "system_powerdown\n" {
+		t.Errorf("%q", got)
+	}
+	if monitor, agent, err := (&taskConfig{}).sockets(cfg); monitor+agent != "" || err != nil {
+		t.Errorf("without the options: %q, %q, %v", monitor, agent, err)
+	}
+	cfg.Name = strings.Repeat("long", 30)
+	if _, _, err := c.sockets(cfg); err == nil || !strings.Contains(err.Error(), "use a shorter alloc_dir") {
+		t.Errorf("a long path: %v", err)
 	}
 }
