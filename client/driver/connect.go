@@ -91,8 +91,23 @@ func (m *Manager) driverOf(ctx context.Context, proc *base.Process) (*Instance, 
 	return inst, err
 }
 
+// CheckConfig checks the configuration of a plugin of our own without a process:
+// by its schema, and by what the plugin says of it.
+func CheckConfig(ctx context.Context, name string, p base.Plugin, config map[string]any) error {
+	raw, err := encodeConfig(ctx, p, Spec{Name: name, Config: config})
+	if err != nil {
+		return err
+	}
+	if err := p.SetConfig(ctx, &base.Config{Msgpack: raw}); err != nil {
+		return fmt.Errorf("cannot configure plugin %q: %w", name, err)
+	}
+	return nil
+}
+
 // encodeConfig decodes the plugin block by the plugin's schema.
-func encodeConfig(ctx context.Context, p *base.Client, spec Spec) ([]byte, error) {
+func encodeConfig(ctx context.Context, p interface {
+	ConfigSchema(ctx context.Context) (*hclspec.Spec, error)
+}, spec Spec) ([]byte, error) {
 	schema, err := p.ConfigSchema(ctx)
 	if err != nil {
 		return nil, err

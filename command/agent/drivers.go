@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -14,15 +16,29 @@ import (
 
 	"github.com/nomadlite/nomadlite/client/driver"
 	"github.com/nomadlite/nomadlite/command/agent/config"
+	"github.com/nomadlite/nomadlite/drivers/docker"
+	"github.com/nomadlite/nomadlite/drivers/exec"
 	"github.com/nomadlite/nomadlite/drivers/java"
+	"github.com/nomadlite/nomadlite/drivers/mock"
 	"github.com/nomadlite/nomadlite/drivers/qemu"
+	"github.com/nomadlite/nomadlite/drivers/rawexec"
+	"github.com/nomadlite/nomadlite/drivers/sandbox"
+	"github.com/nomadlite/nomadlite/plugins/base"
 )
 
 // builtIn are the drivers of this build. raw_exec always runs (and says when
 // it is disabled), docker where the engine's socket is, exec where the agent is
 // root, either where a plugin block asks for it; the mock driver runs where a
 // plugin block asks for it.
-var builtIn = map[string]bool{"raw_exec": true, "mock_driver": true, "docker": true, "exec": true, "java": true, "qemu": true}
+// Each makes its driver so that a configuration can be checked without a process.
+var builtIn = map[string]func() base.Plugin{
+	rawexec.Name: func() base.Plugin { return rawexec.New(nil, hclog.NewNullLogger()) },
+	mock.Name:    func() base.Plugin { return mock.New(hclog.NewNullLogger(), nil) },
+	docker.Name:  func() base.Plugin { return docker.New("", "", hclog.NewNullLogger()) },
+	exec.Name:    func() base.Plugin { return sandbox.New(sandbox.Kind{Name: exec.Name}, nil, hclog.NewNullLogger()) },
+	java.Name:    func() base.Plugin { return sandbox.New(sandbox.Kind{Name: java.Name}, nil, hclog.NewNullLogger()) },
+	qemu.Name:    func() base.Plugin { return qemu.New(nil, hclog.NewNullLogger()) },
+}
 
 // needs are what drivers need of the node where nobody configured them.
 var needs = map[string]func() bool{
@@ -123,6 +139,18 @@ func optionsOf(name string, options map[string]string) map[string]any {
 	return out
 }
 
+// checkPlugins checks what is said of our own drivers; all problems are told at
+// once. What is said of a plugin of plugin_dir, that plugin checks when it runs.
+func checkPlugins(plugins map[string]config.Plugin) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(plugins)) {
+		if p := plugins[name]; builtIn[name] != nil && p.Config != nil {
+			errs = append(errs, driver.CheckConfig(context.Background(), name, builtIn[name](), p.Config))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // driverSpecs lists the driver plugins to run: our own, and those of
 // plugin_dir that the configuration names.
 func driverSpecs(cfg *config.Config, binary string, log hclog.Logger) ([]driver.Spec, error) {
@@ -133,9 +161,12 @@ func driverSpecs(cfg *config.Config, binary string, log hclog.Logger) ([]driver.
 	var external []string
 	for name, p := range cfg.Plugins {
 		plugins[name] = p
-		if !builtIn[name] {
+		if builtIn[name] == nil {
 			external = append(external, name)
 		}
+	}
+	if err := checkPlugins(plugins); err != nil {
+		return nil, err
 	}
 	found, err := driver.FindExternal(cfg.PluginDir, external, log.Named("plugin_loader"))
 	if err != nil {
@@ -144,17 +175,17 @@ func driverSpecs(cfg *config.Config, binary string, log hclog.Logger) ([]driver.
 	var out []driver.Spec
 	for name, p := range plugins {
 		argv := []string{binary, "plugin", name}
-		if !builtIn[name] {
+		if builtIn[name] == nil {
 			path, ok := found[name]
 			if !ok {
 				return nil, fmt.Errorf("plugin %q is configured, but this build has no such driver and plugin_dir %q holds no executable of that name", name, cfg.PluginDir)
 			}
 			argv = append([]string{path}, p.Args...)
 		}
-		if builtIn[name] && !driverAllowed(cfg.Client.Options, name) {
+		if builtIn[name] != nil && !driverAllowed(cfg.Client.Options, name) {
 			continue
 		}
-		spec := driver.Spec{Name: name, External: !builtIn[name], Argv: argv, Config: p.Config}
+		spec := driver.Spec{Name: name, External: builtIn[name] == nil, Argv: argv, Config: p.Config}
 		if _, configured := cfg.Plugins[name]; !configured && (name != "docker" || p.Config["endpoint"] == nil) {
 			spec.When, spec.Late = needs[name], late[name]
 		}

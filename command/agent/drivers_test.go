@@ -66,8 +66,7 @@ func TestClientOptions(t *testing.T) {
 		"docker.cleanup.image.delay": "5m", "docker.cleanup.container": "true", "docker.volumes.enabled": "true", "docker.volumes.selinuxlabel": "z",
 		"docker.caps.allowlist": "chown,kill", "docker.privileged.enabled": "true", "docker.nvidia_runtime": "gpu",
 	}
-	got := specsOf(t, options, nil)
-	if diff := cmp.Diff(map[string]any{"enabled": true}, got["raw_exec"].Config); diff != "" {
+	if diff := cmp.Diff(map[string]any{"enabled": true}, optionsOf("raw_exec", options)); diff != "" {
 		t.Error(diff)
 	}
 	block := func(m map[string]any) []any { return []any{m} }
@@ -77,10 +76,15 @@ func TestClientOptions(t *testing.T) {
 		"gc":  block(map[string]any{"image": false, "image_delay": "5m", "container": true}), "allow_privileged": true, "nvidia_runtime": "gpu",
 		"volumes": block(map[string]any{"enabled": true, "selinuxlabel": "z"}), "allow_caps": []any{"chown", "kill"},
 	}
-	if diff := cmp.Diff(want, got["docker"].Config); diff != "" {
+	if diff := cmp.Diff(want, optionsOf("docker", options)); diff != "" {
 		t.Error(diff)
 	}
-	if got["docker"].When != nil {
+	for name := range options {
+		if strings.HasPrefix(name, "docker.tls") || name == "docker.auth.config" { // files that do not exist
+			delete(options, name)
+		}
+	}
+	if specsOf(t, options, nil)["docker"].When != nil {
 		t.Error("an engine that is named is waited for at the usual socket")
 	}
 	own := config.Plugin{Config: map[string]any{"infra_image": "pause:1"}}
@@ -106,5 +110,41 @@ func TestListens(t *testing.T) {
 	l.Close()
 	if listens(path) {
 		t.Error("the file alone is left")
+	}
+}
+
+// TestPluginBlocksAreChecked: what a plugin block of our own drivers says wrong
+// keeps the agent from starting, all of it at once.
+func TestPluginBlocksAreChecked(t *testing.T) {
+	cfg := config.Default()
+	wrong := map[string]struct {
+		config map[string]any
+		want   string
+	}{
+		"raw_exec":    {map[string]any{"enabled": "perhaps"}, `cannot configure plugin "raw_exec"`},
+		"docker":      {map[string]any{"gc": []any{map[string]any{"image_delay": "soon"}}}, `cannot use gc.image_delay "soon"`},
+		"exec":        {map[string]any{"default_pid_mode": "shared"}, `cannot configure plugin "exec": default_pid_mode`},
+		"java":        {map[string]any{"allow_caps": []any{"fly"}}, `"fly" is no capability`},
+		"qemu":        {map[string]any{"image_paths": []any{"images"}}, `"images" is no absolute path`},
+		"mock_driver": {map[string]any{"bogus": 1}, `cannot configure plugin "mock_driver"`},
+	}
+	cfg.Plugins = map[string]config.Plugin{}
+	for name, w := range wrong {
+		cfg.Plugins[name] = config.Plugin{Config: w.config}
+	}
+	_, err := driverSpecs(cfg, "/bin/nomadlite", hclog.NewNullLogger())
+	if err == nil {
+		t.Fatal("all of it was taken")
+	}
+	for name, w := range wrong {
+		if !strings.Contains(err.Error(), w.want) {
+			t.Errorf("%s: want %q in\n%v", name, w.want, err)
+		}
+	}
+	for name := range wrong {
+		cfg.Plugins[name] = config.Plugin{Config: map[string]any{}}
+	}
+	if _, err := driverSpecs(cfg, "/bin/nomadlite", hclog.NewNullLogger()); err != nil {
+		t.Errorf("empty blocks: %v", err)
 	}
 }

@@ -77,7 +77,8 @@ type isolation struct {
 }
 
 func taskSchema(own map[string]*hclspec.Spec) *hclspec.Spec {
-	all := maps.Clone(own)
+	all := map[string]*hclspec.Spec{}
+	maps.Copy(all, own)
 	for _, name := range []string{"pid_mode", "ipc_mode", "work_dir"} {
 		all[name] = hclspec.NewAttr(name, "string", false)
 	}
