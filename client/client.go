@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -219,7 +220,7 @@ func (c *Client) Run(ctx context.Context) error {
 	c.drivers = driver.New(driver.Config{
 		Begin:  begin,
 		Device: c.serveDevices,
-		Specs:  c.cfg.Drivers, Keeper: host, Logger: c.log.Named("driver_mgr"), Changed: c.driverChanged, Allowed: c.cfg.DriverAllowed,
+		Specs:  c.cfg.Drivers, Keeper: host, Logger: c.log.Named("driver_mgr"), Changed: c.driverChanged, Allowed: c.cfg.DriverAllowed, Busy: c.driverBusy,
 		Agent: base.AgentConfig{MinPort: 14000, MaxPort: 14512}, NodeID: c.Node().ID, Event: c.taskEvent,
 	})
 	// The node's own loops end first; runners and drivers are still needed to
@@ -313,6 +314,23 @@ func (c *Client) all() []*run {
 		out = append(out, r)
 	}
 	return out
+}
+
+// driverBusy reports whether an allocation that is not over has a task of a
+// driver.
+func (c *Client) driverBusy(name string) bool {
+	for _, r := range c.all() {
+		c.mu.Lock()
+		a := r.alloc
+		c.mu.Unlock()
+		if r.over() {
+			continue
+		}
+		if g := a.Job.LookupGroup(a.TaskGroup); g == nil || slices.ContainsFunc(g.Tasks, func(t *structs.Task) bool { return t.Driver == name }) {
+			return true
+		}
+	}
+	return false
 }
 
 // driverChanged takes a driver's new state into the node.

@@ -64,6 +64,8 @@ type Config struct {
 	Begin <-chan struct{}
 	// Device follows a device plugin until ctx ends or the plugin fails.
 	Device func(ctx context.Context, name string, p *base.Process) error
+	// Busy reports whether a task needs a driver; nil: all drivers are kept running.
+	Busy func(name string) bool
 	// Allowed reports whether a driver of this name may run here; nil: any may.
 	Allowed func(name string) bool
 	// Event is called with what a driver says about a task; nil: nobody cares.
@@ -96,8 +98,11 @@ type Manager struct {
 
 	mu      sync.Mutex // guards what follows
 	live    map[string]*Instance
-	serves  map[string]identity // by Spec.Name, once it is known
-	changed chan struct{}       // closed and replaced when live changes
+	serves  map[string]identity  // by Spec.Name, once it is known
+	changed chan struct{}        // closed and replaced when live changes
+	used    map[string]time.Time // when a driver that may sleep was last asked for
+
+	wake map[string]chan struct{} // by name of those that may sleep; each holds one
 }
 
 // identity is what a plugin says it is: its type, base.TypeDriver or
@@ -106,8 +111,11 @@ type identity struct{ typ, name string }
 
 // New makes a manager; Run starts the plugins.
 func New(cfg Config) *Manager {
-	m := &Manager{cfg: cfg, live: map[string]*Instance{}, serves: map[string]identity{}, changed: make(chan struct{})}
+	m := &Manager{cfg: cfg, live: map[string]*Instance{}, serves: map[string]identity{}, changed: make(chan struct{}), used: map[string]time.Time{}, wake: map[string]chan struct{}{}}
 	for _, s := range cfg.Specs {
+		if m.sleepy(s) {
+			m.wake[s.Name] = make(chan struct{}, 1)
+		}
 		if !s.External {
 			m.serves[s.Name] = identity{base.TypeDriver, s.Name}
 		}
@@ -172,6 +180,7 @@ func (m *Manager) Get(ctx context.Context, name string) (*Instance, error) {
 	}
 	for {
 		m.mu.Lock()
+		m.wanted(name)
 		inst, changed := m.live[name], m.changed
 		m.mu.Unlock()
 		if inst != nil && inst.alive() {
@@ -237,6 +246,10 @@ func (m *Manager) keep(ctx context.Context, spec Spec) {
 		err := m.session(ctx, spec)
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, errAsleep) {
+			m.sleep(ctx, spec)
+			continue
 		}
 		m.cfg.Logger.Warn("plugin lost; starting it again", "plugin", spec.Name, "error", err, "backoff", backoff)
 		if is := m.identityOf(spec); is.typ == base.TypeDriver {
@@ -305,21 +318,37 @@ func (m *Manager) session(ctx context.Context, spec Spec) error {
 	if err != nil {
 		return err
 	}
-	return m.serve(ctx, info.Name, inst)
+	return m.serve(ctx, spec, info.Name, inst)
 }
 
 // serve hands a driver to Get and follows its fingerprints until it is lost.
-func (m *Manager) serve(ctx context.Context, name string, inst *Instance) error {
+func (m *Manager) serve(ctx context.Context, spec Spec, name string, inst *Instance) error {
 	m.set(name, inst)
 	defer m.set(name, nil)
+	told := make(chan struct{})
+	tell := sync.OnceFunc(func() { close(told) })
+	if m.sleepy(spec) {
+		var stop context.CancelCauseFunc
+		ctx, stop = context.WithCancelCause(ctx)
+		defer stop(nil)
+		go func() {
+			if m.awaitIdle(ctx, name, told) == nil {
+				stop(errAsleep)
+			}
+		}()
+	}
 	if m.cfg.Event != nil {
 		go m.followEvents(ctx, inst)
 	}
 	for {
 		err := inst.Fingerprint(ctx, func(fp *plugin.Fingerprint) error {
 			m.cfg.Changed(name, infoOf(fp))
+			tell()
 			return nil
 		})
+		if errors.Is(context.Cause(ctx), errAsleep) {
+			return errAsleep
+		}
 		if ctx.Err() != nil || errors.Is(err, plugin.ErrPluginShutdown) {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"time"
 
@@ -64,11 +65,23 @@ func dial(site *pluginConfig) (*engine, error) {
 	if endpoint != "" {
 		options = append(options, client.WithHost(endpoint))
 	}
-	c, err := client.NewClientWithOpts(options...)
+	c, err := client.NewClientWithOpts(append(options, smallBuffers)...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot use the docker endpoint %q: %w", endpoint, err)
 	}
 	return &engine{c, callTimeout}, nil
+}
+
+// streamBuffer is what a connection buffers each way, in bytes: each container's
+// output is a connection of its own, and most say little.
+const streamBuffer = 1 << 10
+
+// smallBuffers makes the connections of a client small.
+func smallBuffers(c *client.Client) error {
+	if t, ok := c.HTTPClient().Transport.(*http.Transport); ok {
+		t.ReadBufferSize, t.WriteBufferSize = streamBuffer, streamBuffer
+	}
+	return nil
 }
 
 // Info overrides the client's: it may take as long as a probe.
