@@ -45,6 +45,7 @@ type Waker struct {
 	cfg     Config
 	waiting *Waiting // belongs to Run
 	swept   time.Time
+	pools   map[string]Lacking // of which measures were told
 }
 
 // New returns a waker.
@@ -58,7 +59,7 @@ const (
 
 // Run wakes what may fit until ctx ends.
 func (w *Waker) Run(ctx context.Context) error {
-	w.waiting, w.swept = NewWaiting(), time.Now()
+	w.waiting, w.swept, w.pools = NewWaiting(), time.Now(), map[string]Lacking{}
 	watch := w.cfg.Store.Watch(state.KeyTable(state.TableNodes), state.KeyTable(state.TableAllocs), state.KeyTable(state.TableEvals))
 	defer watch.Close()
 	timer := time.NewTimer(sweep)
@@ -90,6 +91,9 @@ func (w *Waker) look(ctx context.Context) time.Duration {
 	w.waiting.Follow(snap, all)
 	d := w.waiting.Decide(snap, w.cfg.Limit)
 	metrics.SetGauge([]string{"nomad", "blocked_evals", "total_blocked"}, float32(d.Waiting))
+	if all {
+		w.tell()
+	}
 	changed := d.Evals(snap, time.Now())
 	if len(changed) > 0 {
 		if err := w.cfg.Upsert(ctx, changed); err != nil {
@@ -104,6 +108,27 @@ func (w *Waker) look(ctx context.Context) time.Duration {
 		return settle
 	}
 	return sweep
+}
+
+// tell tells the measures that cost a look at all that waits.
+func (w *Waker) tell() {
+	now, escaped := w.waiting.Lacking()
+	metrics.SetGauge([]string{"nomad", "blocked_evals", "total_escaped"}, float32(escaped))
+	for pool := range w.pools {
+		if _, still := now[pool]; !still {
+			w.tellPool(pool, Lacking{})
+		}
+	}
+	for pool, l := range now {
+		w.tellPool(pool, l)
+	}
+	w.pools = now
+}
+
+func (w *Waker) tellPool(pool string, l Lacking) {
+	labels := []metrics.Label{{Name: "node_pool", Value: pool}}
+	metrics.SetGaugeWithLabels([]string{"nomad", "blocked_evals", "cpu"}, float32(l.CPU), labels)
+	metrics.SetGaugeWithLabels([]string{"nomad", "blocked_evals", "memory"}, float32(l.MemoryMB), labels)
 }
 
 // Evals are the evaluations as the decision leaves them.

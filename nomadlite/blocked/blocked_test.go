@@ -126,6 +126,34 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// TestLacking: what waits is added up by node pool, all allocations that did not
+// fit, and no more once it waits no more.
+func TestLacking(t *testing.T) {
+	w := newWorld(t)
+	w.job("a", 100)
+	w.job("b", 300)
+	w.wait("one", "a", func(e *structs.Evaluation) {
+		e.FailedTGAllocs = map[string]*structs.AllocMetric{"g": {CoalescedFailures: 4}}
+	})
+	w.wait("two", "b", func(e *structs.Evaluation) { e.EscapedComputedClass = true })
+	waiting := NewWaiting()
+	lacking := func() string {
+		waiting.Follow(w.store.Snapshot(), true)
+		byPool, escaped := waiting.Lacking()
+		return fmt.Sprint(byPool, escaped)
+	}
+	pool := w.store.Snapshot().Job("default", "a").NodePool
+	if got, want := lacking(), fmt.Sprintf("map[%s:{600 800}] 1", pool); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	done := *w.store.Snapshot().Eval("two")
+	done.Status = structs.EvalStatusComplete
+	w.write(func(t *state.Txn) error { return t.UpsertEvals(&state.EvalUpsert{Evals: []*structs.Evaluation{&done}}) })
+	if got, want := lacking(), fmt.Sprintf("map[%s:{500 500}] 0", pool); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 // TestNoMissedWakeUp_B23 changes nodes, jobs and what waits at random, acts on
 // every decision that follows the changes step by step, and compares with one
 // made from scratch: nothing is left that should have been woken, whatever it

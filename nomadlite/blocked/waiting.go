@@ -65,6 +65,7 @@ func (a amount) within(b amount) bool { return a.cpu <= b.cpu && a.memory <= b.m
 type waiter struct {
 	eval   *structs.Evaluation
 	asks   []amount // of the groups that did not fit
+	lacks  amount   // of all allocations that did not
 	spec   uint64   // JobModifyIndex of the job that asks
 	bucket *bucket
 }
@@ -212,7 +213,8 @@ func (w *Waiting) take(snap *state.Snapshot, id string) {
 	}
 	n := &waiter{eval: e}
 	if job := snap.Job(e.Namespace, e.JobID); job != nil {
-		n.asks, n.spec = leastAsks(job, e.FailedTGAllocs), job.JobModifyIndex
+		n.asks, n.lacks = leastAsks(job, e.FailedTGAllocs)
+		n.spec = job.JobModifyIndex
 	}
 	w.evals[id] = n
 	w.enter(n, snap)
@@ -306,9 +308,9 @@ func jobOf(e *structs.Evaluation) state.JobKey {
 }
 
 // leastAsks is the least that an allocation of each failed group can need: its
-// main tasks together. All groups count when none is named.
-func leastAsks(job *structs.Job, failed map[string]*structs.AllocMetric) []amount {
-	var asks []amount
+// main tasks together, and that of all allocations of them. All groups count
+// when none is named.
+func leastAsks(job *structs.Job, failed map[string]*structs.AllocMetric) (asks []amount, all amount) {
 	for _, g := range job.TaskGroups {
 		if failed[g.Name] == nil && len(failed) > 0 {
 			continue
@@ -323,8 +325,34 @@ func leastAsks(job *structs.Job, failed map[string]*structs.AllocMetric) []amoun
 			}
 		}
 		asks = append(asks, a)
+		n := int64(1)
+		if m := failed[g.Name]; m != nil {
+			n += int64(m.CoalescedFailures)
+		}
+		all = amount{all.cpu + n*a.cpu, all.memory + n*a.memory}
 	}
-	return asks
+	return asks, all
+}
+
+// Lacking is what the blocked evaluations of a node pool ask for.
+type Lacking struct {
+	CPU      int64 // MHz
+	MemoryMB int64
+}
+
+// Lacking counts what waits: by node pool what it asks for, and how many
+// evaluations escape the classes of nodes, so that any node may help them.
+func (w *Waiting) Lacking() (byPool map[string]Lacking, escaped int) {
+	byPool = map[string]Lacking{}
+	for _, n := range w.evals {
+		key := n.bucket.key
+		l := byPool[key.pool]
+		byPool[key.pool] = Lacking{l.CPU + n.lacks.cpu, l.MemoryMB + n.lacks.memory}
+		if key.escaped {
+			escaped++
+		}
+	}
+	return byPool, escaped
 }
 
 // Decide says what to do, on the snapshot that Follow was given last. At most
