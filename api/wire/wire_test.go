@@ -2,87 +2,30 @@ package wire
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nomadlite/nomadlite/api/wire/certtest"
 )
 
 // authority makes certificates for tests.
-type authority struct {
-	t    *testing.T
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
+type authority struct{ *certtest.Authority }
 
-func newAuthority(t *testing.T) *authority {
-	a := &authority{t: t, dir: t.TempDir()}
-	a.key = a.newKey()
-	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, ca, ca, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	a.write("ca.pem", "CERTIFICATE", der)
-	return a
-}
+func newAuthority(t *testing.T) *authority { return &authority{certtest.New(t)} }
 
-func (a *authority) newKey() *ecdsa.PrivateKey {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return key
-}
-
-func (a *authority) write(name, kind string, der []byte) string {
-	file := filepath.Join(a.dir, name)
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		a.t.Fatal(err)
-	}
-	return file
-}
-
-// files makes a certificate; change alters it before it is signed.
-func (a *authority) files(name string, change func(*x509.Certificate)) Files {
-	key := a.newKey()
-	cert := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, DNSNames: []string{name}}
-	if change != nil {
-		change(cert)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, cert, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	raw, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return Files{CA: filepath.Join(a.dir, "ca.pem"), Cert: a.write(name+".pem", "CERTIFICATE", der), Key: a.write(name+"-key.pem", "EC PRIVATE KEY", raw)}
-}
-
+// tls is what a certificate makes of its holder; change alters it before it is
+// signed.
 func (a *authority) tls(region, name string, change func(*x509.Certificate)) *TLS {
-	t, err := LoadTLS(region, a.files(name, change))
+	t, err := LoadTLS(region, Files(a.Files(name, change)))
 	if err != nil {
-		a.t.Fatal(err)
+		panic(err)
 	}
 	return t
 }
@@ -248,13 +191,13 @@ func TestReload(t *testing.T) {
 	if _, err := ask(&Dialer{TLS: caller}, addr); err != nil {
 		t.Fatal(err)
 	}
-	if err := port.Load(fresh.files("server.global.nomad", nil)); err != nil {
+	if err := port.Load(Files(fresh.Files("server.global.nomad", nil))); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ask(&Dialer{TLS: caller}, addr); err == nil {
 		t.Error("the old authority is believed")
 	}
-	if err := caller.Load(fresh.files("client.global.nomad", nil)); err != nil {
+	if err := caller.Load(Files(fresh.Files("client.global.nomad", nil))); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ask(&Dialer{TLS: caller}, addr); err != nil {
