@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -252,14 +253,16 @@ func TestWatcher(t *testing.T) {
 		w := newWorld(t, 2)
 		w.job("job", structs.JobTypeBatch, 0, 0)
 		w.tell(running, false, "job0@0")
-		refuse, evals := true, 0
+		var refuse atomic.Bool
+		var evals atomic.Int64
+		refuse.Store(true)
 		watcher := New(Deps{
 			Store: w.store, NewID: func() string { return "e" }, Logger: hclog.NewNullLogger(),
 			Migrate: func(_ context.Context, c *state.AllocTransition) error {
-				if refuse {
+				if refuse.Load() {
 					return errors.New("no leader")
 				}
-				evals += len(c.Evals)
+				evals.Add(int64(len(c.Evals)))
 				w.write(func(t *state.Txn) error { return t.UpdateAllocTransitions(c) })
 				return nil
 			},
@@ -280,10 +283,10 @@ func TestWatcher(t *testing.T) {
 		w.now = time.Now()
 		w.drain(0, 10*time.Minute, false)
 		time.Sleep(10*time.Minute + 5*time.Second)
-		refuse = false
+		refuse.Store(false)
 		time.Sleep(5 * time.Second)
-		if a := w.store.Snapshot().Alloc(w.ids["job0@0"]); evals != 1 || !structs.Val(a.DesiredTransition.Migrate) {
-			t.Errorf("%d evaluations, %+v", evals, a.DesiredTransition)
+		if a := w.store.Snapshot().Alloc(w.ids["job0@0"]); evals.Load() != 1 || !structs.Val(a.DesiredTransition.Migrate) {
+			t.Errorf("%d evaluations, %+v", evals.Load(), a.DesiredTransition)
 		}
 		w.tell(complete, false, "job0@0")
 		time.Sleep(5 * time.Second)
