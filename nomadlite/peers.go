@@ -81,7 +81,7 @@ func (s *Server) status() *api.ServerStatus {
 	conf := s.configuration()
 	st := &api.ServerStatus{
 		ID: s.id, Name: s.cfg.Name, Region: s.cfg.Region, Datacenter: s.cfg.Datacenter, Addr: s.cfg.RPCAddr, Version: s.cfg.Version,
-		Expect: s.cfg.BootstrapExpect, ClusterID: s.store.Snapshot().ClusterID(), HasPeers: len(conf.Servers) > 0,
+		Expect: s.cfg.BootstrapExpect, ClusterID: s.ClusterID(), HasPeers: len(conf.Servers) > 0,
 		LastIndex: s.raft.LastIndex(), Applied: s.store.Snapshot().Index(), Term: s.raft.CurrentTerm(),
 	}
 	leader, id := s.raft.LeaderWithID()
@@ -186,6 +186,9 @@ func (s *Server) seek(ctx context.Context, addrs []string) {
 		return
 	}
 	mine := s.status()
+	if mine.HasPeers && mine.ClusterID == "" {
+		return // of a cluster whose name it does not know yet: it must not join another
+	}
 	for _, st := range others {
 		if !st.HasPeers {
 			continue
@@ -210,7 +213,7 @@ func (s *Server) seek(ctx context.Context, addrs []string) {
 func (s *Server) join(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	_, err := api.CallInternal[api.Empty](ctx, s.peers.via, addr, api.PathServerJoin, &api.ServerJoin{ID: s.id, Addr: s.cfg.RPCAddr, ClusterID: s.store.Snapshot().ClusterID()})
+	_, err := api.CallInternal[api.Empty](ctx, s.peers.via, addr, api.PathServerJoin, &api.ServerJoin{ID: s.id, Addr: s.cfg.RPCAddr, ClusterID: s.ClusterID()})
 	return err
 }
 
@@ -280,8 +283,9 @@ func (s *Server) admitPeer(ctx context.Context, in *api.ServerJoin) (*api.Empty,
 	if err := s.awaitLeader(ctx); err != nil {
 		return nil, err
 	}
-	own := s.store.Snapshot().ClusterID()
+	own := s.ClusterID()
 	if in.ClusterID != "" && in.ClusterID != own {
+		s.log.Warn("refused a server of another cluster: clusters never merge", "peer", in.Addr, "cluster", in.ClusterID, "own", own)
 		return nil, structs.Errorf(structs.Denied, "server %s belongs to cluster %s, this is %s: clusters never merge", in.ID, in.ClusterID, own)
 	}
 	ask, cancel := context.WithTimeout(ctx, statusTimeout)

@@ -35,12 +35,14 @@ import (
 // Server is one server of a region. New starts Raft; Run leads when elected
 // and returns when the server has ended.
 type Server struct {
-	cfg   Config
-	id    string
-	log   hclog.Logger
-	store *state.Store
-	raft  *consensus
-	loops *loops
+	cfg Config
+	id  string
+	// wasCluster is the cluster that this server was in when it ended.
+	wasCluster string
+	log        hclog.Logger
+	store      *state.Store
+	raft       *consensus
+	loops      *loops
 	// events are the newest changes, nil when they are off.
 	events *events.Ring
 	keys   *keyring.Ring
@@ -88,6 +90,9 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, id: id, log: cfg.Logger, store: state.New(state.Options{}), failed: make(chan error, 1), stopped: make(chan struct{})}
+	if s.wasCluster, err = clusterOf(&cfg); err != nil {
+		return nil, err
+	}
 	if s.keys, err = keyring.Open(cfg.DataDir); err != nil {
 		return nil, err
 	}
@@ -118,8 +123,14 @@ func (s *Server) fail(err error) {
 // ID is the server's id among its peers.
 func (s *Server) ID() string { return s.id }
 
-// ClusterID names the cluster, "" before it has had a leader.
-func (s *Server) ClusterID() string { return s.store.Snapshot().ClusterID() }
+// ClusterID names the cluster, "" before it has had a leader. A server that was
+// started again knows it before it has applied its log.
+func (s *Server) ClusterID() string {
+	if id := s.store.Snapshot().ClusterID(); id != "" {
+		return id
+	}
+	return s.wasCluster
+}
 
 // Bind binds the rows that servers answer.
 func (s *Server) Bind(mux *api.Mux) {
@@ -139,6 +150,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.observeLeader(ctx) })
 	if s.cfg.Port != nil {
 		group.Go(func() error { return s.keepPeers(ctx) })
+		group.Go(func() error { return s.keepClusterID(ctx) })
 		group.Go(func() error { return s.watchSuccession(ctx) })
 		group.Go(func() error { return s.keepKEKs(ctx) })
 		group.Go(func() error { return s.keepRegions(ctx) })

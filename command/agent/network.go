@@ -130,7 +130,7 @@ func (a *Agent) startGossip() error {
 	}
 	if a.server != nil {
 		id, dir, encrypt, join = a.server.ID(), cfg.Server.DataDir, cfg.Server.Encrypt, cfg.Server.Join
-		info.Role, info.RPC, info.Expect = member.RoleServer, a.rpcAddr, cfg.Server.BootstrapExpect
+		info.Role, info.RPC, info.Expect, info.Cluster = member.RoleServer, a.rpcAddr, cfg.Server.BootstrapExpect, a.server.ClusterID()
 	}
 	keys, err := member.OpenKeys(dir, encrypt)
 	if err != nil {

@@ -163,6 +163,12 @@ func (a *Agent) Upgrade() error {
 // Launch starts an agent with a configuration of the caller's, whose HTTP port
 // is given, and waits for nothing.
 func Launch(dir, conf string, http int) (*Agent, error) {
+	return LaunchIn("", fmt.Sprintf("http://127.0.0.1:%d", http), dir, conf)
+}
+
+// LaunchIn is Launch in the network namespace of a file, "" for the test's own,
+// with the URL of the agent's HTTP API.
+func LaunchIn(netns, url, dir, conf string) (*Agent, error) {
 	bin, err := Binary()
 	if err != nil {
 		return nil, err
@@ -172,8 +178,14 @@ func Launch(dir, conf string, http int) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		Dir: dir, Addr: fmt.Sprintf("http://127.0.0.1:%d", http), bin: bin, Ready: func() error { return nil },
+		Dir: dir, Addr: url, bin: bin, Ready: func() error { return nil },
 		args: []string{"agent", "-config", file, "-log-level", "DEBUG"}, before: emptyCgroups(),
+	}
+	if netns != "" { // nsenter becomes the agent
+		a.args = append([]string{"--net=" + netns, bin}, a.args...)
+		if a.bin, err = exec.LookPath("nsenter"); err != nil {
+			return nil, err
+		}
 	}
 	return a, a.Again()
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,7 +24,12 @@ type Member struct {
 	*agenttest.Agent
 	Name            string
 	HTTP, RPC, Serf int
+	Host            string // where the others find it
+	seat            seat
 }
+
+// Peer is the address of the member's server port.
+func (m *Member) Peer() string { return fmt.Sprintf("%s:%d", m.Host, m.RPC) }
 
 // Options shape a cluster.
 type Options struct {
@@ -34,6 +40,8 @@ type Options struct {
 	// ByGossip lets clients find the servers through gossip with the first
 	// server alone, instead of a list of servers.
 	ByGossip bool
+	// Network places each member in a namespace of its own, nil all on loopback.
+	Network *Network
 }
 
 // Cluster is a running cluster.
@@ -87,14 +95,23 @@ func (c *Cluster) member(name string) (*Member, string, error) {
 	if len(c.ports) < 3 {
 		return nil, "", fmt.Errorf("no ports are left for %s", name)
 	}
-	m := &Member{Name: name, HTTP: c.ports[0], RPC: c.ports[1], Serf: c.ports[2]}
+	m := &Member{Name: name, HTTP: c.ports[0], RPC: c.ports[1], Serf: c.ports[2], Host: "127.0.0.1"}
 	c.ports = c.ports[3:]
 	dir := filepath.Join(c.Dir, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, "", err
 	}
-	conf := fmt.Sprintf("name = %q\nbind_addr = \"127.0.0.1\"\ndata_dir = %q\nlimits {\n  http_max_conns_per_client = 0\n  rpc_max_conns_per_client = 0\n}\nports {\n  http = %d\n  rpc  = %d\n  serf = %d\n}\n%s\n",
-		name, filepath.Join(dir, "data"), m.HTTP, m.RPC, m.Serf, c.opts.Extra)
+	where := "bind_addr = \"127.0.0.1\"\n"
+	if c.opts.Network != nil {
+		var err error
+		if m.seat, err = c.opts.Network.add(); err != nil {
+			return nil, "", err
+		}
+		m.Host = m.seat.Inner
+		where = fmt.Sprintf("bind_addr = \"0.0.0.0\"\nadvertise {\n  http = %q\n  rpc  = %q\n  serf = %q\n}\n", m.Host, m.Host, m.Host)
+	}
+	conf := fmt.Sprintf("name = %q\n%sdata_dir = %q\nlimits {\n  http_max_conns_per_client = 0\n  rpc_max_conns_per_client = 0\n}\nports {\n  http = %d\n  rpc  = %d\n  serf = %d\n}\n%s\n",
+		name, where, filepath.Join(dir, "data"), m.HTTP, m.RPC, m.Serf, c.opts.Extra)
 	return m, conf, nil
 }
 
@@ -107,10 +124,10 @@ func (c *Cluster) AddServer(expect int) (*Member, error) {
 	}
 	join := ""
 	if len(c.Servers) > 0 {
-		join = fmt.Sprintf("  server_join {\n    retry_join = [\"127.0.0.1:%d\"]\n    retry_interval = \"1s\"\n  }\n", c.Servers[0].Serf)
+		join = fmt.Sprintf("  server_join {\n    retry_join = [\"%s:%d\"]\n    retry_interval = \"1s\"\n  }\n", c.Servers[0].Host, c.Servers[0].Serf)
 	}
 	conf += fmt.Sprintf("server {\n  enabled = true\n  bootstrap_expect = %d\n%s%s\n}\n", expect, join, c.opts.Server)
-	m.Agent, err = agenttest.Launch(filepath.Join(c.Dir, m.Name), conf, m.HTTP)
+	m.Agent, err = m.launch(filepath.Join(c.Dir, m.Name), conf)
 	if m.Agent != nil {
 		c.Servers = append(c.Servers, m)
 	}
@@ -125,20 +142,28 @@ func (c *Cluster) AddClient() (*Member, error) {
 	}
 	var find string
 	if c.opts.ByGossip {
-		find = fmt.Sprintf("server_join {\n    retry_join = [\"127.0.0.1:%d\"]\n  }", c.Servers[0].Serf)
+		find = fmt.Sprintf("server_join {\n    retry_join = [\"%s:%d\"]\n  }", c.Servers[0].Host, c.Servers[0].Serf)
 	} else {
 		var list []string
 		for _, s := range c.Servers {
-			list = append(list, fmt.Sprintf("\"127.0.0.1:%d\"", s.RPC))
+			list = append(list, strconv.Quote(s.Peer()))
 		}
 		find = "servers = [" + strings.Join(list, ", ") + "]"
 	}
 	conf += fmt.Sprintf("client {\n  enabled = true\n  %s\n%s\n}\nplugin \"raw_exec\" {\n  config {\n    enabled = true\n  }\n}\n", find, c.opts.Client)
-	m.Agent, err = agenttest.Launch(filepath.Join(c.Dir, m.Name), conf, m.HTTP)
+	m.Agent, err = m.launch(filepath.Join(c.Dir, m.Name), conf)
 	if m.Agent != nil {
 		c.Clients = append(c.Clients, m)
 	}
 	return m, err
+}
+
+// launch starts the member's agent in its place.
+func (m *Member) launch(dir, conf string) (*agenttest.Agent, error) {
+	if m.seat.Netns == "" {
+		return agenttest.Launch(dir, conf, m.HTTP)
+	}
+	return agenttest.LaunchIn(m.seat.Netns, fmt.Sprintf("http://%s:%d", m.seat.Outer, m.HTTP), dir, conf)
 }
 
 // All is every agent.
@@ -195,7 +220,7 @@ func (c *Cluster) Leader(ask *Member) *Member {
 		return nil
 	}
 	for _, s := range c.Servers {
-		if addr == fmt.Sprintf("127.0.0.1:%d", s.RPC) {
+		if addr == s.Peer() {
 			return s
 		}
 	}
@@ -251,12 +276,19 @@ func Service(id string, count int) map[string]any {
 	}}}}
 }
 
+// Allocs lists the allocations of a job as one member shows them.
+func (c *Cluster) Allocs(ask *Member, job string) (all []Alloc, err error) {
+	_, err = ask.Do("GET", "/v1/job/"+job+"/allocations", nil, &all)
+	return all, err
+}
+
 // Running lists the running allocations of a job as one member shows them.
 func (c *Cluster) Running(ask *Member, job string) ([]Alloc, error) {
-	var all, out []Alloc
-	if _, err := ask.Do("GET", "/v1/job/"+job+"/allocations", nil, &all); err != nil {
+	all, err := c.Allocs(ask, job)
+	if err != nil {
 		return nil, err
 	}
+	var out []Alloc
 	for _, a := range all {
 		if a.ClientStatus == "running" && a.DesiredStatus == "run" {
 			out = append(out, a)

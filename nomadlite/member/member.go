@@ -92,12 +92,13 @@ type Pool struct {
 	mu      sync.Mutex // guards what follows
 	info    Info
 	known   map[string]Member
+	foreign map[string]bool // members of other clusters that the log has named
 	changed chan struct{}
 }
 
 // New listens and is a pool of one. Close or Run ends it.
 func New(cfg Config) (*Pool, error) {
-	p := &Pool{cfg: cfg, log: cfg.Logger, info: cfg.Info, known: map[string]Member{}, changed: make(chan struct{})}
+	p := &Pool{cfg: cfg, log: cfg.Logger, info: cfg.Info, known: map[string]Member{}, foreign: map[string]bool{}, changed: make(chan struct{})}
 	if p.log == nil {
 		p.log = hclog.NewNullLogger()
 	}
@@ -233,11 +234,34 @@ func (p *Pool) SetCluster(id string) error {
 	p.mu.Lock()
 	same := p.info.Cluster == id
 	p.info.Cluster = id
+	for _, m := range p.known {
+		if p.other(m) {
+			p.refuse(m)
+		}
+	}
 	p.mu.Unlock()
 	if same {
 		return nil
 	}
 	return p.list.UpdateNode(time.Second)
+}
+
+// other reports whether a member is of another cluster. The caller holds mu.
+func (p *Pool) other(m Member) bool {
+	return m.Cluster != "" && p.info.Cluster != "" && m.Cluster != p.info.Cluster
+}
+
+// refuse forgets a member of another cluster, which may have been taken in while
+// one of the two had no name yet. The caller holds mu.
+func (p *Pool) refuse(m Member) {
+	if !p.foreign[m.ID] && len(p.foreign) < maxGone {
+		p.foreign[m.ID] = true
+		p.log.Warn("refused a member of another cluster: clusters never merge", "member", m.Name, "peer", net.JoinHostPort(m.Addr, strconv.Itoa(int(m.Port))), "cluster", m.Cluster, "own", p.info.Cluster)
+	}
+	if _, was := p.known[m.ID]; was {
+		delete(p.known, m.ID)
+		p.wake()
+	}
 }
 
 // ForceLeave takes a failed member for one that left, by name or id; with
@@ -323,7 +347,8 @@ func (p *Pool) NotifyAlive(n *memberlist.Node) error {
 	if m.Region != p.info.Region {
 		return fmt.Errorf("member %s (%s) is of region %q, this is %q", m.Name, m.Addr, m.Region, p.info.Region)
 	}
-	if m.Cluster != "" && p.info.Cluster != "" && m.Cluster != p.info.Cluster {
+	if p.other(m) {
+		p.refuse(m)
 		return fmt.Errorf("member %s (%s) is of cluster %s, this is %s: clusters never merge", m.Name, m.Addr, m.Cluster, p.info.Cluster)
 	}
 	return nil

@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -75,6 +76,18 @@ func TestPoolsStayApart_X19(t *testing.T) {
 				t.Errorf("%s: %d members: %v", name, got, one.Members())
 			}
 		}
+	}
+	// Two clusters that met before they had a name part when they get one.
+	young, other := start(t, "8", keyB, Info{}), start(t, "9", keyB, Info{})
+	if _, err := young.Join([]string{fmt.Sprintf("127.0.0.1:%d", other.Port())}); err != nil {
+		t.Fatal(err)
+	}
+	sees(t, young, 2)
+	if err := errors.Join(young.SetCluster("c"), other.SetCluster("d")); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*Pool{young, other} {
+		sees(t, p, 1)
 	}
 	b, c := start(t, "6", keyA, Info{}), start(t, "7", keyA, Info{Cluster: "c"})
 	if _, err := b.Join([]string{at}); err != nil {
