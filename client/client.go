@@ -221,7 +221,9 @@ func (c *Client) Run(ctx context.Context) error {
 		Begin:  begin,
 		Device: c.serveDevices,
 		Specs:  c.cfg.Drivers, Keeper: host, Logger: c.log.Named("driver_mgr"), Changed: c.driverChanged, Allowed: c.cfg.DriverAllowed, Busy: c.driverBusy,
-		Agent: base.AgentConfig{MinPort: 14000, MaxPort: 14512}, NodeID: c.Node().ID, Event: c.taskEvent,
+		Agent: base.AgentConfig{
+			MinPort: uint32(c.cfg.PluginPorts[0]), MaxPort: uint32(c.cfg.PluginPorts[1]), Topology: fingerprint.Topology(&c.cfg.Node, c.Node()),
+		}, NodeID: c.Node().ID, Event: c.taskEvent,
 	})
 	// The node's own loops end first; runners and drivers are still needed to
 	// end the tasks of an ephemeral node.

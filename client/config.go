@@ -50,6 +50,8 @@ type Config struct {
 	// Binary is our own: keeper and built-in drivers run from it.
 	Binary  string
 	Drivers []driver.Spec
+	// PluginPorts are the first and the last port for plugins that listen on TCP.
+	PluginPorts [2]int
 	// DriverAllowed reports whether a driver may run on this node; nil: any may.
 	DriverAllowed  func(name string) bool
 	MaxKillTimeout time.Duration

@@ -46,6 +46,9 @@ func (m *Manager) configure(ctx context.Context, spec Spec, p *base.Client) (*ba
 	if err != nil {
 		return nil, err
 	}
+	if err := base.CheckVersion(info.Version); err != nil {
+		return nil, fmt.Errorf("plugin %q: %w", spec.Name, err)
+	}
 	speaks, agent := plugin.APIVersion, &m.cfg.Agent
 	if info.Type == base.TypeDevice {
 		if !spec.External || m.cfg.Device == nil {

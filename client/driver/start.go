@@ -41,6 +41,7 @@ func start(ctx context.Context, cfg Config, spec Spec) (*base.Process, error) {
 			base.Handshake.MagicCookieKey+"="+base.Handshake.MagicCookieValue,
 			protocol.SocketEnv+"="+host.Client().Socket(), base.DirEnv+"="+own, base.NodeEnv+"="+cfg.NodeID,
 			"PLUGIN_UNIX_SOCKET_DIR="+sockets, "PLUGIN_PROTOCOL_VERSIONS="+strconv.Itoa(int(base.Handshake.ProtocolVersion)),
+			"PLUGIN_MIN_PORT="+strconv.FormatUint(uint64(cfg.Agent.MinPort), 10), "PLUGIN_MAX_PORT="+strconv.FormatUint(uint64(cfg.Agent.MaxPort), 10),
 			"GOGC=50", "GOMAXPROCS=2",
 		),
 	})

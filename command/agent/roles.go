@@ -119,6 +119,7 @@ func clientConfig(cfg *config.Config, httpAddr string, server *nomadlite.Server,
 	return client.Config{
 		Artifacts: artifacts, ArtifactCache: cache, Templates: templateConfig(c.Template), DNS: dns.Config{Address: c.DNS.Address, Domain: c.DNS.Domain, TTL: c.DNS.TTL},
 		Servers: servers, Workloads: workloads, Logger: log, Node: node, StateDir: c.StateDir, AllocDir: c.AllocDir, Binary: binary, Drivers: drivers,
+		PluginPorts:    [2]int{c.MinPluginPort, c.MaxPluginPort},
 		DriverAllowed:  func(name string) bool { return driverAllowed(c.Options, name) },
 		MaxKillTimeout: c.MaxKillTimeout, GCInterval: c.GCInterval, GCMaxAllocs: c.GCMaxAllocs, GCMaxAge: c.GCMaxAge, LogRetention: c.LogRetention, GCParallel: c.GCParallel, GCDiskThreshold: c.GCDiskThreshold, GCInodeThreshold: c.GCInodeThreshold,
 		VolumesDir: c.HostVolumesDir, VolumePluginDir: c.HostVolumePluginDir,

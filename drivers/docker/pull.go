@@ -177,7 +177,7 @@ func (p *puller) download(ctx context.Context, name string, req *pullRequest) er
 		return pullError(ctx, name, err, req)
 	}
 	defer body.Close()
-	if err := follow(body, name, req, func() { watchdog.Reset(req.activity) }); err != nil {
+	if err := follow(body, name, req, progressEvery, func() { watchdog.Reset(req.activity) }); err != nil {
 		return pullError(ctx, name, err, req)
 	}
 	return nil
@@ -232,8 +232,8 @@ func (l *layers) String() string {
 		len(l.done), len(l.byID), current/1e6, total/1e6)
 }
 
-// follow reads a pull to its end.
-func follow(body io.Reader, name string, req *pullRequest, alive func()) error {
+// follow reads a pull to its end and tells, every so often, how far it is.
+func follow(body io.Reader, name string, req *pullRequest, every time.Duration, alive func()) error {
 	seen := layers{map[string]*progress{}, map[string]bool{}}
 	told := time.Now()
 	for dec := json.NewDecoder(body); ; {
@@ -250,7 +250,7 @@ func follow(body io.Reader, name string, req *pullRequest, alive func()) error {
 		}
 		alive()
 		seen.add(&line)
-		if now := time.Now(); now.Sub(told) >= progressEvery {
+		if now := time.Now(); now.Sub(told) >= every {
 			told = now
 			req.tell(seen.String(), map[string]string{"image": name})
 		}

@@ -23,12 +23,13 @@ const (
 	mute   = "mute"   // it prints no handshake
 	hangs  = "hangs"  // it never says what it is
 	dies   = "dies"   // at the first call
+	ages   = "ages"   // its version is none
 	lies   = "lies"   // it takes the name of another driver
 	halves = "halves" // it has no driver service
 	floods = "floods" // with events, but works
 )
 
-var ways = []string{mute, hangs, dies, lies, halves, floods}
+var ways = []string{mute, hangs, dies, ages, lies, halves, floods}
 
 // broken is acme with one of the faults.
 type broken struct {
@@ -44,6 +45,9 @@ func (b *broken) PluginInfo(ctx context.Context, req *basepb.PluginInfoRequest) 
 		os.Exit(3)
 	}
 	info, err := b.acme.PluginInfo(ctx, req)
+	if info != nil && b.way == ages {
+		info.PluginVersion = "yesterday"
+	}
 	if info != nil && b.way == lies {
 		info.Name = "raw_exec"
 	} else if info != nil {
@@ -110,7 +114,7 @@ func TestBrokenPlugins(t *testing.T) {
 	a := agenttest.New(t, true, "-config", file)
 	first := pids(a, hangs)
 	for way, want := range map[string]string{
-		mute: "no handshake within", hangs: "context deadline exceeded", dies: "plugin does not answer", lies: `that is served by plugin "raw_exec" already`, halves: "unknown service",
+		mute: "no handshake within", ages: "cannot read the plugin's version", hangs: "context deadline exceeded", dies: "plugin does not answer", lies: `that is served by plugin "raw_exec" already`, halves: "unknown service",
 	} {
 		agenttest.Eventually(t, way, func() error {
 			drivers, err := a.Drivers()

@@ -24,6 +24,7 @@ import (
 	"github.com/nomadlite/nomadlite/plugins/proto/basepb"
 	"github.com/nomadlite/nomadlite/plugins/proto/driverpb"
 	"github.com/nomadlite/nomadlite/plugins/proto/hclspecpb"
+	"github.com/nomadlite/nomadlite/plugins/proto/sharedpb"
 )
 
 // The contract's constants, as text: nothing of ours may help.
@@ -86,6 +87,7 @@ type acme struct {
 
 	mu       sync.Mutex
 	greeting string
+	told     map[string]string // of the node, as attributes
 	tasks    map[string]*exec.Cmd
 	done     map[string]chan struct{}
 }
@@ -114,6 +116,11 @@ func (a *acme) SetConfig(_ context.Context, req *basepb.SetConfigRequest) (*base
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.greeting, _ = config["greeting"].(string)
+	node := req.GetNomadConfig().GetDriver()
+	a.told = map[string]string{
+		"driver.acme.ports": fmt.Sprint(node.GetClientMinPort(), "-", node.GetClientMaxPort()),
+		"driver.acme.cores": fmt.Sprint(len(node.GetTopology().GetCores())), "driver.acme.memories": fmt.Sprint(len(node.GetTopology().GetNodeIds())),
+	}
 	return &basepb.SetConfigResponse{}, nil
 }
 
@@ -126,7 +133,13 @@ func (a *acme) Capabilities(context.Context, *driverpb.CapabilitiesRequest) (*dr
 }
 
 func (a *acme) Fingerprint(_ *driverpb.FingerprintRequest, stream grpc.ServerStreamingServer[driverpb.FingerprintResponse]) error {
-	if err := stream.Send(&driverpb.FingerprintResponse{Health: driverpb.FingerprintResponse_HEALTHY, HealthDescription: "Healthy"}); err != nil {
+	attributes := map[string]*sharedpb.Attribute{}
+	a.mu.Lock()
+	for k, v := range a.told {
+		attributes[k] = &sharedpb.Attribute{Value: &sharedpb.Attribute_StringVal{StringVal: v}}
+	}
+	a.mu.Unlock()
+	if err := stream.Send(&driverpb.FingerprintResponse{Attributes: attributes, Health: driverpb.FingerprintResponse_HEALTHY, HealthDescription: "Healthy"}); err != nil {
 		return err
 	}
 	<-stream.Context().Done()
@@ -226,7 +239,7 @@ func newAgent(t *testing.T) *agenttest.Agent {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "plugin.hcl")
-	text := fmt.Sprintf("plugin_dir = %q\nplugin %q {\n  config {\n    greeting = \"hello\"\n  }\n}\n", dir, fileName)
+	text := fmt.Sprintf("plugin_dir = %q\nclient {\n  client_min_port = 15000\n  client_max_port = 15100\n}\nplugin %q {\n  config {\n    greeting = \"hello\"\n  }\n}\n", dir, fileName)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -326,6 +339,22 @@ func TestSocketsArePrivate_X02(t *testing.T) {
 // configuration, and is started again when it dies.
 func TestForeignDriver(t *testing.T) {
 	a := newAgent(t)
+	// What a host tells a driver of its node.
+	var nodes []struct{ ID string }
+	var node struct{ Attributes map[string]string }
+	if err := a.Get("/v1/nodes", &nodes); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Get("/v1/node/"+nodes[0].ID, &node); err != nil {
+		t.Fatal(err)
+	}
+	for told, want := range map[string]string{
+		"driver.acme.ports": "15000-15100", "driver.acme.cores": node.Attributes["cpu.numcores"], "driver.acme.memories": node.Attributes["numa.node.count"],
+	} {
+		if got := node.Attributes[told]; got != want || want == "" {
+			t.Errorf("%s: %q, want %q", told, got, want)
+		}
+	}
 	run(t, a, "say", `echo "$GREETING from $NOMAD_TASK_NAME"; exit 3`)
 	id := await(t, a, "say", "failed")
 	agenttest.Eventually(t, "its output", func() error {

@@ -75,3 +75,12 @@ func FuzzDecodeMsgpack(f *testing.F) {
 		_ = DecodeMsgpack(data, &v)
 	})
 }
+
+// TestCheckVersion: a plugin's version is a number with dots, whatever follows.
+func TestCheckVersion(t *testing.T) {
+	for text, ok := range map[string]bool{"0.1.0": true, "v1.2.3-beta.1": true, "1.0": true, "": false, "yesterday": false, "1.2.x": false} {
+		if err := CheckVersion(text); (err == nil) != ok {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

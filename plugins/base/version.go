@@ -39,6 +39,14 @@ func NegotiateVersion(host, plugin []string) (string, error) {
 		ErrNoCommonVersion, strings.Join(host, ", "), strings.Join(plugin, ", "))
 }
 
+// CheckVersion is an error where a plugin's own version cannot be read.
+func CheckVersion(text string) error {
+	if _, err := version.NewVersion(text); err != nil {
+		return fmt.Errorf("cannot read the plugin's version %q: it is like 1.2.3", text)
+	}
+	return nil
+}
+
 // descending parses versions and sorts them, highest first.
 func descending(texts []string) ([]*version.Version, error) {
 	out := make([]*version.Version, 0, len(texts))

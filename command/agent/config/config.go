@@ -185,6 +185,8 @@ type Client struct {
 	DiskFreeMB       int               `hcl:"disk_free_mb"`
 	Reserved         Reserved          `hcl:"reserved"`
 	MinDynamicPort   int               `hcl:"min_dynamic_port"`
+	MinPluginPort    int               `hcl:"client_min_port"` // for plugins that listen on TCP
+	MaxPluginPort    int               `hcl:"client_max_port"`
 	MaxDynamicPort   int               `hcl:"max_dynamic_port"`
 	MaxKillTimeout   time.Duration     `hcl:"max_kill_timeout"`
 	GCInterval       time.Duration     `hcl:"gc_interval"`
@@ -312,7 +314,7 @@ var notBuilt = set(
 	"client.template.consul_retry", "client.template.vault_retry", "client.template.vault_default_lease_duration", "client.template.use_client_consul_token",
 	"client.users", "client.fingerprint", "client.log_file", "client.reservable_cores",
 	"client.preferred_address_family", "client.alloc_mounts_dir", "client.gc_volumes_on_node_gc",
-	"client.bind_wildcard_default_host_network", "client.client_min_port", "client.client_max_port",
+	"client.bind_wildcard_default_host_network",
 	"telemetry.datadog_address", "telemetry.datadog_tags",
 )
 
@@ -372,6 +374,8 @@ func Default() *Config {
 			NodePool:         "default",
 			Gossip:           true,
 			MinDynamicPort:   20000,
+			MinPluginPort:    14000,
+			MaxPluginPort:    14512,
 			MaxDynamicPort:   32000,
 			MaxKillTimeout:   30 * time.Second,
 			GCInterval:       time.Minute,

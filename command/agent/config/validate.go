@@ -105,6 +105,9 @@ func (c *Config) Validate() error {
 	if lo, hi := c.Client.MinDynamicPort, c.Client.MaxDynamicPort; lo < 1 || hi > 65535 || lo > hi {
 		bad("client.min_dynamic_port..max_dynamic_port must lie within 1..65535: got %d..%d", lo, hi)
 	}
+	if lo, hi := c.Client.MinPluginPort, c.Client.MaxPluginPort; lo < 1 || hi > 65535 || lo > hi {
+		bad("client.client_min_port..client_max_port must lie within 1..65535: got %d..%d", lo, hi)
+	}
 	for _, a := range []struct{ name, addr string }{{"statsd_address", c.Telemetry.StatsdAddress}, {"statsite_address", c.Telemetry.StatsiteAddress}} {
 		if _, port, err := net.SplitHostPort(a.addr); a.addr != "" && (err != nil || port == "") {
 			bad("telemetry.%s must be host:port: got %q", a.name, a.addr)
