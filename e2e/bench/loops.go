@@ -434,21 +434,7 @@ func (b *bench) follow(ctx context.Context, a *agent, payload string) error {
 			late, bytes = append(late, mine...), max(bytes, size)
 		})
 	}
-	if err := every(ctx, 50*time.Millisecond, func() (bool, error) {
-		m := struct {
-			Gauges []struct {
-				Name  string
-				Value float64
-			}
-		}{}
-		_, err := a.get("/v1/metrics", &m)
-		for _, g := range m.Gauges {
-			if g.Name == "nomad.nomad.event_stream.subscribers" && int(g.Value) == b.loops.subscribers {
-				return true, err
-			}
-		}
-		return false, err
-	}); err != nil {
+	if err := a.followed(ctx, b.loops.subscribers); err != nil {
 		stop()
 		return err
 	}
@@ -467,12 +453,34 @@ func (b *bench) follow(ctx context.Context, a *agent, payload string) error {
 	time.Sleep(2 * time.Second)
 	stop()
 	all.Wait()
+	if err := a.followed(ctx, 0); err != nil {
+		return err
+	}
 	name := fmt.Sprintf("loops %d subscribers at %d changes/s, payload=%s", b.loops.subscribers, rate, payload)
 	b.line(name+": frames received", float64(len(late)), "")
 	b.line(name+": size of a frame", float64(bytes), "bytes")
 	b.line(name+": sent to received p50", quantile(late, 0.5), "ms")
 	b.line(name+": sent to received p99", quantile(late, 0.99), "ms")
 	return nil
+}
+
+// followed waits until so many follow the event stream.
+func (a *agent) followed(ctx context.Context, n int) error {
+	return every(ctx, 50*time.Millisecond, func() (bool, error) {
+		m := struct {
+			Gauges []struct {
+				Name  string
+				Value float64
+			}
+		}{}
+		_, err := a.get("/v1/metrics", &m)
+		for _, g := range m.Gauges {
+			if g.Name == "nomad.nomad.event_stream.subscribers" && int(g.Value) == n {
+				return true, err
+			}
+		}
+		return false, err
+	})
 }
 
 // collected measures what a large collection does to those who write meanwhile.
