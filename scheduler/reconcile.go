@@ -163,8 +163,10 @@ type groupReconciler struct {
 	held     []*structs.Allocation // given up, replaced later
 
 	failedCanaries []*structs.Allocation // to be placed again now
-	all            []*structs.Allocation
-	successors     successors
+	// waitingCanaries are to be placed again later, beside the group's count.
+	waitingCanaries []*structs.Allocation
+	all             []*structs.Allocation
+	successors      successors
 }
 
 func (r *groupReconciler) run(allocs []*structs.Allocation) {
@@ -175,13 +177,15 @@ func (r *groupReconciler) run(allocs []*structs.Allocation) {
 	}
 	r.reconnect()
 	r.stopCanaries()
-	r.stopNamesakes()
+	r.keep, r.canaries = r.stopNamesakes(r.keep), r.stopNamesakes(r.canaries)
 	r.keep, r.failed = r.rescheduleFailed(r.keep)
+	others := len(r.waiting)
 	r.canaries, r.failedCanaries = r.rescheduleFailed(r.canaries)
+	r.waiting, r.waitingCanaries = r.waiting[:others], slices.Clone(r.waiting[others:])
 	r.stopExcess()
 	destructive := r.update()
 	r.place(destructive)
-	r.out.remain = slices.Concat(r.keep, r.waiting, r.canaries)
+	r.out.remain = slices.Concat(r.keep, r.waiting, r.canaries, r.waitingCanaries)
 }
 
 // sort puts an allocation where it belongs, by the order of reference runtime
@@ -443,7 +447,7 @@ func (r *groupReconciler) update() []*structs.Allocation {
 			destructive = append(destructive, a)
 		}
 	}
-	r.out.counts.Ignore += uint64(len(r.done) + len(r.waiting) + len(r.canaries))
+	r.out.counts.Ignore += uint64(len(r.done) + len(r.waiting) + len(r.canaries) + len(r.waitingCanaries))
 	return destructive
 }
 

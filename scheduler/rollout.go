@@ -225,22 +225,23 @@ func (r *groupReconciler) stopCanaries() {
 }
 
 // stopNamesakes stops what runs or has failed under a name that a newer allocation
-// carries too, as canaries do that were promoted or whose deployment was deleted.
-func (r *groupReconciler) stopNamesakes() {
-	if len(r.keep) < 2 {
-		return
+// of the list carries too, as canaries do that were promoted, or placed anew while
+// the failed one waited, or whose deployment was deleted. It returns the others.
+func (r *groupReconciler) stopNamesakes(list []*structs.Allocation) []*structs.Allocation {
+	if len(list) < 2 {
+		return list
 	}
 	newest := map[uint]*structs.Allocation{}
 	runs := func(a *structs.Allocation) bool {
 		return !a.ClientTerminal() && a.ClientStatus != structs.AllocClientStatusUnknown
 	}
-	for _, a := range r.keep {
+	for _, a := range list {
 		if b := newest[a.Index()]; runs(a) && (b == nil || newer(a, b)) {
 			newest[a.Index()] = a
 		}
 	}
-	kept := r.keep[:0:0]
-	for _, a := range r.keep {
+	kept := list[:0:0]
+	for _, a := range list {
 		other := newest[a.Index()]
 		if runs(a) && other != a || other != nil && a.ClientStatus == structs.AllocClientStatusFailed && newer(other, a) {
 			r.out.stop(a, descNotNeeded, "")
@@ -248,7 +249,7 @@ func (r *groupReconciler) stopNamesakes() {
 		}
 		kept = append(kept, a)
 	}
-	r.keep = kept
+	return kept
 }
 
 // newer reports whether a is of a later version of the job than b, or was made
@@ -448,13 +449,13 @@ func (r *groupReconciler) replaceEach(list []*structs.Allocation, room int, name
 func (r *groupReconciler) placeCanaries(destructive []*structs.Allocation, names *nameSet) {
 	s := r.roll.state(r.group.Name)
 	taken := map[uint32]bool{}
-	for _, a := range r.canaries {
-		taken[uint32(a.Index())] = true
+	missing := s.DesiredCanaries
+	for _, list := range [][]*structs.Allocation{r.canaries, r.failedCanaries, r.waitingCanaries} {
+		for _, a := range list {
+			taken[uint32(a.Index())] = true
+			missing--
+		}
 	}
-	for _, a := range r.failedCanaries {
-		taken[uint32(a.Index())] = true
-	}
-	missing := s.DesiredCanaries - len(r.canaries) - len(r.failedCanaries)
 	if r.roll.halted {
 		missing = 0
 	}
@@ -488,7 +489,7 @@ type nameSet struct {
 // names collects the indexes that stay in use.
 func (r *groupReconciler) names(want int) *nameSet {
 	n := &nameSet{used: map[uint32]bool{}, want: uint32(want)}
-	for _, list := range [][]*structs.Allocation{r.keep, r.done, r.waiting, r.migrate, r.lost, r.replaced, r.failed, r.canaries, r.held} {
+	for _, list := range [][]*structs.Allocation{r.keep, r.done, r.waiting, r.migrate, r.lost, r.replaced, r.failed, r.canaries, r.waitingCanaries, r.held} {
 		for _, a := range list {
 			n.used[uint32(a.Index())] = true
 		}
