@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
@@ -101,6 +102,11 @@ func run(ctx context.Context, dir string, ready func() error, log hclog.Logger) 
 	if err := ready(); err != nil {
 		return fmt.Errorf("cannot say that the keeper listens: %w", err)
 	}
+	tending, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { tendLogs(tending, dir, log) })
+	defer running.Wait()
+	defer stop()
 	return s.serve(ctx, listener)
 }
 
