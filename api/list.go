@@ -26,11 +26,13 @@ type Key struct {
 // nil; next names the first item of the next page, "" for none.
 //
 // Items of ListNamespaced rows must come ordered by namespace and id, those of
-// ListCreated rows by CreateIndex; then a page costs no more than the items
-// before its end, unless reverse asks for all. Word is the noun in errors
+// ListUUID rows by id, those of ListCreated rows by CreateIndex (with a prefix
+// in any order); then a page costs no more than the items before its end,
+// unless reverse asks for all. Word is the noun in errors
 // about prefixes: "alloc", "node", "eval" or "deployment".
 func List[T, S any](r *Request, word string, items iter.Seq[T], key func(T) Key, show func(T) S) (page []S, next string, err error) {
 	kind := r.Route.List
+	streamed := !r.Query.Reverse && (kind == ListNamespaced || kind == ListUUID || kind == ListCreated && r.Query.Prefix == "")
 	if kind == ListUUID || kind == ListCreated {
 		if err := checkPrefix(word, r.Query.Prefix); err != nil {
 			return nil, "", err
@@ -49,7 +51,7 @@ func List[T, S any](r *Request, word string, items iter.Seq[T], key func(T) Key,
 		compare = func(a, b Key) int { return order.compare(b, a) }
 	}
 	page = []S{}
-	for item, k := range ordered(items, key, kind, compare, r.Query.Reverse, r.Query.Prefix) {
+	for item, k := range ordered(items, key, kind, compare, streamed, r.Query.Prefix) {
 		if r.Query.NextToken != "" && compare(k, start) < 0 {
 			continue
 		}
@@ -125,16 +127,15 @@ func parseModify(s string) (Key, error) {
 	return k, err
 }
 
-// ordered yields the items that have the prefix, in order. Rows that come in
-// order already are passed on as they come, those with the same index sorted
+// ordered yields the items that have the prefix, in order. Streamed rows come in
+// order already and are passed on as they come, those with the same index sorted
 // by id among themselves, so that page tokens stay right when rows vanish.
-func ordered[T any](items iter.Seq[T], key func(T) Key, kind ListKind, compare func(a, b Key) int, reverse bool, prefix string) iter.Seq2[T, Key] {
+func ordered[T any](items iter.Seq[T], key func(T) Key, kind ListKind, compare func(a, b Key) int, streamed bool, prefix string) iter.Seq2[T, Key] {
 	type row struct {
 		item T
 		key  Key
 	}
 	byKey := func(a, b row) int { return compare(a.key, b.key) }
-	streamed := !reverse && (kind == ListNamespaced || kind == ListCreated)
 	return func(yield func(T, Key) bool) {
 		var rows []row
 		flush := func() bool {
@@ -152,7 +153,7 @@ func ordered[T any](items iter.Seq[T], key func(T) Key, kind ListKind, compare f
 			if !strings.HasPrefix(k.ID, prefix) {
 				continue
 			}
-			if streamed && len(rows) > 0 && (kind == ListNamespaced || rows[0].key.Index != k.Index) && !flush() {
+			if streamed && len(rows) > 0 && (kind != ListCreated || rows[0].key.Index != k.Index) && !flush() {
 				return
 			}
 			rows = append(rows, row{item, k})

@@ -552,6 +552,9 @@ func (e *engine) topNodes() []*structs.NodeScoreMeta {
 		entry
 		total float64
 	}
+	order := func(x, y *candidate) int {
+		return cmp.Or(cmp.Compare(y.total, x.total), cmp.Compare(x.tie, y.tie), cmp.Compare(x.num, y.num))
+	}
 	var top []candidate
 	for i := range e.buckets {
 		b := &e.buckets[i]
@@ -564,16 +567,13 @@ func (e *engine) topNodes() []*structs.NodeScoreMeta {
 				break // the others are worse
 			}
 			c := candidate{b.entries[k], e.total(b.entries[k].score, b.terms, spread)}
-			if len(top) == maxScoreMeta && top[maxScoreMeta-1].total > c.total || !e.alive(int32(i), &c.entry) ||
+			// Most nodes are as good as others, and end here.
+			if len(top) == maxScoreMeta && order(&c, &top[maxScoreMeta-1]) >= 0 || !e.alive(int32(i), &c.entry) ||
 				slices.ContainsFunc(top, func(t candidate) bool { return t.num == c.num }) {
 				continue
 			}
-			at, _ := slices.BinarySearchFunc(top, c, func(x, y candidate) int {
-				return cmp.Or(cmp.Compare(y.total, x.total), cmp.Compare(x.tie, y.tie), cmp.Compare(x.num, y.num))
-			})
-			if at < maxScoreMeta {
-				top = slices.Insert(top, at, c)[:min(len(top)+1, maxScoreMeta)]
-			}
+			at, _ := slices.BinarySearchFunc(top, c, func(x, y candidate) int { return order(&x, &y) })
+			top = slices.Insert(top, at, c)[:min(len(top)+1, maxScoreMeta)]
 		}
 	}
 	metas := make([]*structs.NodeScoreMeta, len(top))
