@@ -50,7 +50,8 @@ func (w *writer) noun(v any) {
 	if err != nil && w.err == nil {
 		w.err = err
 	}
-	w.text(string(b))
+	w.number(uint64(len(b)))
+	w.b = append(w.b, b...)
 }
 
 func parseUUID(s string) (raw [16]byte, ok bool) {

@@ -172,3 +172,14 @@ func BenchmarkRestore(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkEncodeEvaluation(b *testing.B) {
+	e := &structs.Evaluation{ID: "00000000-0000-0000-0000-000000000001", Namespace: "default", Priority: 50, Type: structs.JobTypeService,
+		TriggeredBy: structs.EvalTriggerJobRegister, JobID: "web", Status: structs.EvalStatusPending}
+	b.ReportAllocs()
+	for range b.N {
+		if _, err := Encode(e); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

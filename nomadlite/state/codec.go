@@ -20,19 +20,39 @@ var handle = func() *codec.MsgpackHandle {
 	return h
 }()
 
-// encoders are kept: making one costs more than encoding a small noun.
-var encoders = sync.Pool{New: func() any { return codec.NewEncoderBytes(new([]byte), handle) }}
+// encoder is kept, with its buffer: making one costs more than encoding a small
+// noun.
+type encoder struct {
+	*codec.Encoder
+	b []byte
+}
+
+// keptBuffer bounds the buffer of an encoder that is kept, in bytes.
+const keptBuffer = 64 << 10
+
+var encoders = sync.Pool{New: func() any {
+	e := new(encoder)
+	e.Encoder = codec.NewEncoderBytes(&e.b, handle)
+	return e
+}}
 
 // Encode returns v, a noun or a command, as bytes. Equal values are equal
 // bytes.
-func Encode(v any) ([]byte, error) {
-	var b []byte
-	e := encoders.Get().(*codec.Encoder)
-	e.ResetBytes(&b)
-	err := e.Encode(v)
-	e.ResetBytes(new([]byte)) // keep nothing of the caller's
-	encoders.Put(e)
-	return b, err
+func Encode(v any) ([]byte, error) { return Append(nil, v) }
+
+// Append appends v to dst as Encode would return it.
+func Append(dst []byte, v any) ([]byte, error) {
+	e := encoders.Get().(*encoder)
+	defer encoders.Put(e)
+	e.ResetBytes(&e.b)
+	if err := e.Encode(v); err != nil {
+		return dst, err
+	}
+	dst = append(dst, e.b...)
+	if cap(e.b) > keptBuffer {
+		e.b = nil
+	}
+	return dst, nil
 }
 
 var decoders = sync.Pool{New: func() any { return codec.NewDecoderBytes(nil, handle) }}

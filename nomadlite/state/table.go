@@ -220,12 +220,12 @@ func (t *table[V]) setDeleted(to any, index uint64) { to.(*rows[V]).deleted = in
 
 func (t *table[V]) count(of any) int { return of.(*rows[V]).primary.Len() }
 
-// save passes every row, encoded, in key order.
+// save passes every row, encoded, in key order. put must not keep the bytes.
 func (t *table[V]) save(r *root, put func([]byte) error) error {
+	var b []byte
 	var err error
 	t.rows(r).primary.Scan(func(e entry[V]) bool {
-		var b []byte
-		if b, err = Encode(e.val); err == nil {
+		if b, err = Append(b[:0], e.val); err == nil {
 			err = put(b)
 		}
 		return err == nil
