@@ -133,6 +133,26 @@ func TestPageTokens(t *testing.T) {
 	}
 }
 
+// TestPageReadsNoFurther: a page of rows that come in order costs no more than
+// the items before its end.
+func TestPageReadsNoFurther(t *testing.T) {
+	for _, kind := range []ListKind{ListNamespaced, ListCreated, ListUUID} {
+		read := 0
+		items := func(yield func(*structs.Job) bool) {
+			for i := range 1000 {
+				read++
+				if !yield(&structs.Job{ID: fmt.Sprintf("%08x", i), Namespace: "default", CreateIndex: uint64(i)}) {
+					return
+				}
+			}
+		}
+		page, _, err := List(listRequest(kind, "per_page=10"), "node", items, jobKey, func(j *structs.Job) string { return j.ID })
+		if err != nil || len(page) != 10 || read > 12 {
+			t.Errorf("%s: %d items of 1000 were read for a page of %d, %v", kind, read, len(page), err)
+		}
+	}
+}
+
 // TestPagesMakeTheList: whatever the page size and direction, the pages put
 // together are the whole list, each item once and in order.
 func TestPagesMakeTheList(t *testing.T) {
@@ -145,10 +165,13 @@ func TestPagesMakeTheList(t *testing.T) {
 		for i, id := range ids {
 			jobs = append(jobs, &structs.Job{ID: id, Namespace: fmt.Sprint("ns", i%3), CreateIndex: uint64(i / 4)})
 		}
-		if kind == ListNamespaced {
+		switch kind { // they come in order
+		case ListNamespaced:
 			slices.SortFunc(jobs, func(a, b *structs.Job) int {
 				return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.ID, b.ID))
 			})
+		case ListUUID:
+			slices.SortFunc(jobs, func(a, b *structs.Job) int { return cmp.Compare(a.ID, b.ID) })
 		}
 		params := fmt.Sprintf("reverse=%t", reverse)
 		whole, _, err := listJobs(listRequest(kind, params), jobs, jobKey)
