@@ -55,9 +55,9 @@ const (
 // command is a row of the table of appliers.
 type command struct {
 	name   string
-	schema uint8 // the newest schema of the payload that this build reads
-	limit  int   // of the encoded payload, in bytes
-	encode func(payload any) ([]byte, error)
+	schema uint8                                          // the newest schema of the payload that this build reads
+	limit  int                                            // of the encoded payload, in bytes
+	encode func(head []byte, payload any) ([]byte, error) // appended to head
 	apply  func(t *state.Txn, payload []byte) (any, error)
 	decode func(payload []byte) (any, error)
 }
@@ -121,12 +121,12 @@ func result[P, R any](name string, verb func(*state.Txn, *P) (R, error)) command
 		name:   name,
 		schema: 1,
 		limit:  MaxEntry,
-		encode: func(payload any) ([]byte, error) {
+		encode: func(head []byte, payload any) ([]byte, error) {
 			p, ok := payload.(*P)
 			if !ok || p == nil {
 				return nil, wrongPayload[P](name, payload)
 			}
-			return state.Encode(p)
+			return state.Append(head, p)
 		},
 		apply: func(t *state.Txn, payload []byte) (any, error) {
 			p := new(P)
@@ -159,12 +159,13 @@ func plan(name string) command {
 		name:   name,
 		schema: 1,
 		limit:  MaxEntry,
-		encode: func(payload any) ([]byte, error) {
+		encode: func(head []byte, payload any) ([]byte, error) {
 			p, ok := payload.(*structs.Plan)
 			if !ok || p == nil {
 				return nil, wrongPayload[structs.Plan](name, payload)
 			}
-			return encodePlan(p)
+			b, err := encodePlan(p)
+			return append(head, b...), err
 		},
 		decode: func(payload []byte) (any, error) { return decodePlan(payload) },
 		apply: func(t *state.Txn, payload []byte) (any, error) {

@@ -52,22 +52,22 @@ func Encode(t Type, payload any) ([]byte, error) {
 	if !ok {
 		return nil, structs.Errorf(structs.Internal, "cannot encode command %d: no such command", t)
 	}
-	body, err := c.encode(payload)
+	b, err := c.encode(make([]byte, headerLen), payload)
 	if err != nil {
 		return nil, err
 	}
-	if len(body) > c.limit {
-		return nil, structs.Errorf(structs.TooLarge, "cannot write %s to the log: it takes %d bytes, the limit is %d", subject(c.name, payload), len(body), c.limit)
+	if n := len(b) - headerLen; n > c.limit {
+		return nil, structs.Errorf(structs.TooLarge, "cannot write %s to the log: it takes %d bytes, the limit is %d", subject(c.name, payload), n, c.limit)
 	}
-	return entry(t, c.schema, 0, body), nil
+	putHeader(b, t, c.schema, 0)
+	return b, nil
 }
 
-func entry(t Type, schema, flags uint8, body []byte) []byte {
-	b := make([]byte, headerLen, headerLen+len(body))
-	binary.BigEndian.PutUint16(b, uint16(t))
-	b[2], b[3] = schema, flags
-	binary.BigEndian.PutUint32(b[4:], uint32(len(body)))
-	return append(b, body...)
+// putHeader writes the header of an entry, whose payload is there already.
+func putHeader(entry []byte, t Type, schema, flags uint8) {
+	binary.BigEndian.PutUint16(entry, uint16(t))
+	entry[2], entry[3] = schema, flags
+	binary.BigEndian.PutUint32(entry[4:], uint32(len(entry)-headerLen))
 }
 
 // Result is what Apply returns to the proposer.

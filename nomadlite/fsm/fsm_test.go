@@ -28,6 +28,13 @@ type server struct {
 	log   []*raft.Log
 }
 
+// entry is an entry of any payload.
+func entry(t Type, schema, flags uint8, body []byte) []byte {
+	b := append(make([]byte, headerLen), body...)
+	putHeader(b, t, schema, flags)
+	return b
+}
+
 func newServer(t testing.TB, halt func(uint64, error)) *server {
 	s := state.New(state.Options{})
 	return &server{t: t, store: s, fsm: New(s, hclog.NewNullLogger(), halt)}

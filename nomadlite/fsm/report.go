@@ -30,12 +30,13 @@ func reports(name string) command {
 		name:   name,
 		schema: 1,
 		limit:  MaxEntry,
-		encode: func(payload any) ([]byte, error) {
+		encode: func(head []byte, payload any) ([]byte, error) {
 			p, ok := payload.(*state.AllocUpdates)
 			if !ok || p == nil {
 				return nil, wrongPayload[state.AllocUpdates](name, payload)
 			}
-			return encodeReports(p.Reports())
+			b, err := encodeReports(p.Reports())
+			return append(head, b...), err
 		},
 		apply: func(t *state.Txn, payload []byte) (any, error) {
 			list, err := decodeReports(payload)

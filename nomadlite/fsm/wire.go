@@ -11,6 +11,7 @@ import (
 // writer builds the payload of a plan. The first error stays.
 type writer struct {
 	b   []byte
+	one []byte // the last noun, whose room the next one uses
 	err error
 }
 
@@ -46,12 +47,12 @@ func (w *writer) id(s string) {
 
 // noun writes a value by msgpack, with its length.
 func (w *writer) noun(v any) {
-	b, err := state.Encode(v)
-	if err != nil && w.err == nil {
+	var err error
+	if w.one, err = state.Append(w.one[:0], v); err != nil && w.err == nil {
 		w.err = err
 	}
-	w.number(uint64(len(b)))
-	w.b = append(w.b, b...)
+	w.number(uint64(len(w.one)))
+	w.b = append(w.b, w.one...)
 }
 
 func parseUUID(s string) (raw [16]byte, ok bool) {

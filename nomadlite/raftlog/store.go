@@ -20,12 +20,13 @@ import (
 type Store struct {
 	dir  string
 	lock *os.File
-	// write makes bytes of a file durable; tests let it fail.
+	// write makes bytes of a file durable and keeps none; tests let it fail.
 	write func(file *os.File, b []byte, at int64) error
 	room  int64 // of a segment
 
-	writer sync.Mutex // held while something changes; guards broken
+	writer sync.Mutex // held while something changes; guards broken and buffer
 	broken error      // of the first write that failed
+	buffer []byte     // of the last records, whose room the next ones use
 
 	// mu guards what follows: who writes it holds writer too, and who holds
 	// writer reads it without. Reading the log does not wait for the disk.
@@ -305,15 +306,20 @@ func (s *Store) publish(do func()) {
 	do()
 }
 
+// keptBuffer bounds the room that is kept for records, in bytes.
+const keptBuffer = 1 << 20
+
 func (s *Store) store(logs []*raft.Log) error {
-	var b []byte
-	ends := make([]int64, len(logs))
+	b, ends := s.buffer[:0], make([]int64, len(logs))
 	for i, l := range logs {
 		b = appendRecord(b, l, i == len(logs)-1)
 		ends[i] = int64(len(b))
 		if l.Index != logs[0].Index+uint64(i) {
 			return fmt.Errorf("entry %d follows entry %d", l.Index, logs[0].Index+uint64(i)-1)
 		}
+	}
+	if cap(b) <= keptBuffer {
+		s.buffer = b
 	}
 	if err := s.ready(logs[0].Index, len(b)); err != nil {
 		return err
