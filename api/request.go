@@ -184,7 +184,7 @@ func (r *Request) DecodeOptional(v any) (ok bool, err error) {
 	if err := json.NewDecoder(bytes.NewReader(b)).Decode(v); err != nil {
 		return false, structs.Errorf(structs.Invalid, "%w", err)
 	}
-	return true, checkNulls(reflect.ValueOf(v), "")
+	return true, checkNulls(reflect.ValueOf(v))
 }
 
 // Limits of a JSON body (reliability.md 1d): decoded, an object takes hundreds
@@ -226,41 +226,51 @@ func checkShape(b []byte) error {
 
 // checkNulls refuses null where a list or a map holds objects: no code behind
 // the API expects it, and no client means it.
-func checkNulls(v reflect.Value, path string) error {
+func checkNulls(v reflect.Value) error {
+	if path, found := findNull(v); found {
+		return structs.Errorf(structs.Invalid, "%s is null: give an object or leave it out", strings.TrimPrefix(path, "."))
+	}
+	return nil
+}
+
+// findNull finds such a null and says where it is, as ".TaskGroups[0].Tasks[1]".
+// The path is put together on the way back: most bodies have none.
+func findNull(v reflect.Value) (path string, found bool) {
 	switch v.Kind() {
 	case reflect.Pointer, reflect.Interface:
-		if v.IsNil() {
-			return nil
+		if !v.IsNil() {
+			return findNull(v.Elem())
 		}
-		return checkNulls(v.Elem(), path)
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if f := v.Type().Field(i); f.IsExported() {
-				if err := checkNulls(v.Field(i), joinPath(path, f.Name)); err != nil {
-					return err
-				}
+			f := v.Field(i)
+			if !f.CanInterface() { // not exported
+				continue
+			}
+			if path, found = findNull(f); found {
+				return "." + v.Type().Field(i).Name + path, true
 			}
 		}
 	case reflect.Slice, reflect.Array:
 		if !mayHoldObjects(v.Type().Elem()) {
-			return nil
+			return "", false
 		}
 		for i := range v.Len() {
-			if err := checkElement(v.Index(i), fmt.Sprintf("%s[%d]", path, i)); err != nil {
-				return err
+			if path, found = nullElement(v.Index(i)); found {
+				return fmt.Sprintf("[%d]%s", i, path), true
 			}
 		}
 	case reflect.Map:
 		if !mayHoldObjects(v.Type().Elem()) {
-			return nil
+			return "", false
 		}
 		for iter := v.MapRange(); iter.Next(); {
-			if err := checkElement(iter.Value(), fmt.Sprintf("%s[%v]", path, iter.Key())); err != nil {
-				return err
+			if path, found = nullElement(iter.Value()); found {
+				return fmt.Sprintf("[%v]%s", iter.Key(), path), true
 			}
 		}
 	}
-	return nil
+	return "", false
 }
 
 func mayHoldObjects(t reflect.Type) bool {
@@ -273,18 +283,11 @@ func mayHoldObjects(t reflect.Type) bool {
 	return false
 }
 
-func checkElement(v reflect.Value, path string) error {
+func nullElement(v reflect.Value) (path string, found bool) {
 	if v.Kind() == reflect.Pointer && v.IsNil() {
-		return structs.Errorf(structs.Invalid, "%s is null: give an object or leave it out", path)
+		return "", true
 	}
-	return checkNulls(v, path)
-}
-
-func joinPath(path, name string) string {
-	if path == "" {
-		return name
-	}
-	return path + "." + name
+	return findNull(v)
 }
 
 // parseQuery reads the options that all reads share (http-api.md 1.2).
