@@ -2,7 +2,7 @@
 // command line and HTTP API, with every process that it starts accounted for.
 // It prints a line a measure: name, value and unit, separated by tabs.
 //
-//	go run ./bench -bin ../bin/nomadlite -set latency|density|idle|place|loops|drivers
+//	go run ./bench -bin ../bin/nomadlite -set latency|density|idle|place|loops|drivers|nodes
 //
 // It needs Linux; memory is read from /proc, CPU time from a cgroup of its own
 // where one can be made (root), else from /proc.
@@ -23,7 +23,7 @@ type set struct {
 	run  func(*bench) error
 }
 
-var sets = []set{{"idle", idle}, {"latency", latency}, {"density", density}, {"failover", failover}, {"place", place}, {"loops", loops}, {"drivers", drivers}}
+var sets = []set{{"idle", idle}, {"latency", latency}, {"density", density}, {"failover", failover}, {"place", place}, {"loops", loops}, {"drivers", drivers}, {"nodes", nodes}}
 
 // bench is one run: the binary under test and where results go.
 type bench struct {
@@ -41,7 +41,7 @@ func main() {
 	b := &bench{out: os.Stdout}
 	var only string
 	flag.StringVar(&b.bin, "bin", "bin/nomadlite", "binary under test")
-	flag.StringVar(&only, "set", "", "one set: idle, latency, density, failover, place, loops or drivers; all when empty")
+	flag.StringVar(&only, "set", "", "one set: idle, latency, density, failover, place, loops, drivers or nodes; all when empty")
 	flag.IntVar(&b.samples, "n", 20, "samples of each repeated measure")
 	flag.IntVar(&b.tasks, "tasks", 500, "tasks of the density set")
 	flag.BoolVar(&b.full, "full", false, "give each task of latency and density a template, and a service with a check every 10 s")
@@ -61,7 +61,7 @@ func main() {
 		}
 	}
 	if !known {
-		fmt.Fprintf(os.Stderr, "bench: no set %q; the sets are idle, latency, density, failover, place, loops and drivers\n", only)
+		fmt.Fprintf(os.Stderr, "bench: no set %q; the sets are idle, latency, density, failover, place, loops, drivers and nodes\n", only)
 		os.Exit(2)
 	}
 }

@@ -1,11 +1,9 @@
 package cluster
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,10 +19,16 @@ import (
 // its nodes.
 func start(t *testing.T, opts Options) *Cluster {
 	t.Helper()
+	return startIn(t, t.TempDir(), opts)
+}
+
+// startIn is start with a folder that may hold files already.
+func startIn(t *testing.T, dir string, opts Options) *Cluster {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root: ends processes by their environment")
 	}
-	c, err := Start(t.TempDir(), opts)
+	c, err := Start(dir, opts)
 	if c != nil {
 		t.Cleanup(func() {
 			for _, m := range c.All() {
@@ -359,60 +363,6 @@ func TestMembership(t *testing.T) {
 		_, err := asked.Do("GET", "/v1/operator/autopilot/health", nil, nil)
 		return err
 	})
-}
-
-// TestSnapshotIntoEmptyCluster_D05: a saved state is restored into another
-// cluster, which then has the same jobs and variables and goes on placing.
-func TestSnapshotIntoEmptyCluster_D05(t *testing.T) {
-	c := start(t, Options{Servers: 1})
-	from := c.Servers[0]
-	for i := range 5 {
-		if _, err := from.Do("PUT", "/v1/jobs", Service(fmt.Sprintf("job%d", i), 1), nil); err != nil {
-			t.Fatal(err)
-		}
-	}
-	resp, err := web.Get(from.Addr + "/v1/operator/snapshot")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	archive, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != 200 || !strings.HasPrefix(resp.Header.Get("Digest"), "sha-256=") {
-		t.Fatalf("%s %v %v", resp.Status, resp.Header, err)
-	}
-	to := start(t, Options{Servers: 3, Clients: 1})
-	put := func(body []byte) int {
-		req, err := http.NewRequest("PUT", to.Servers[0].Addr+"/v1/operator/snapshot", bytes.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := web.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		return resp.StatusCode
-	}
-	if got := put(archive[:len(archive)/2]); got != 400 {
-		t.Errorf("half an archive: %d", got)
-	}
-	if got := put(archive); got != 200 {
-		t.Fatalf("restore: %d", got)
-	}
-	var want, have []struct{ ID, Type, Status string }
-	if _, err := from.Do("GET", "/v1/jobs", nil, &want); err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range to.Servers {
-		agenttest.Eventually(t, "the jobs on "+s.Name, func() error {
-			if _, err := s.Do("GET", "/v1/jobs", nil, &have); err != nil || len(have) != len(want) {
-				return fmt.Errorf("%v, want %v (%v)", have, want, err)
-			}
-			return nil
-		})
-	}
-	// The client registers with the new state, and waiting jobs are placed.
-	agenttest.Eventually(t, "a restored job runs", to.AwaitRunning(to.Servers[0], "job0", 1))
 }
 
 // TestDrainOnShutdown: a client that is stopped tells systemd what it does, has
