@@ -264,7 +264,8 @@ type Table struct {
 
 // New returns an empty table whose ids are made with the AES key.
 func New(key [16]byte) *Table {
-	opts := btree.Options{NoLocks: true}
+	// A write copies a path of nodes, which are small so that this costs little.
+	opts := btree.Options{NoLocks: true, Degree: 8}
 	return &Table{
 		ids:      newIDs(key),
 		nodeNums: btree.NewBTreeGOptions(keyedLess, opts),
