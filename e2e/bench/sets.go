@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -88,7 +89,23 @@ func (b *bench) sleeper(a *agent, id, kind string, count int, command string, ar
 	return body, nil
 }
 
-type allocStub struct{ ID, ClientStatus string }
+type allocStub struct {
+	ID, ClientStatus string
+	TaskStates       map[string]struct {
+		Events []struct{ DisplayMessage string }
+	}
+}
+
+// why is what the tasks of an allocation went through.
+func (a *allocStub) why() string {
+	var out []string
+	for _, t := range a.TaskStates {
+		for _, e := range t.Events {
+			out = append(out, e.DisplayMessage)
+		}
+	}
+	return strings.Join(out, "; ")
+}
 
 // until long-polls the allocations of a job until one has the status.
 func (a *agent) until(ctx context.Context, id, status string) error {
@@ -104,7 +121,7 @@ func (a *agent) until(ctx context.Context, id, status string) error {
 			case status:
 				return nil
 			case "failed", "lost", "complete":
-				return fmt.Errorf("allocation %s of %s is %s, not %s", al.ID, id, al.ClientStatus, status)
+				return fmt.Errorf("allocation %s of %s is %s, not %s: %s", al.ID, id, al.ClientStatus, status, al.why())
 			}
 		}
 		index = next
